@@ -1,0 +1,80 @@
+"""One tree of errors. Each message has four parts: what was expected, what came, where, and what to do next.
+
+    ModelQualityError
+    ├── MonitorError         a declaration that cannot be a monitor; lists every fault by its field
+    ├── WindowError          no window can be made: offsets, interval or times
+    │   └── OffsetError      an offset that rule W2 refuses
+    ├── InputError           captures, labels, a baseline or a constraints file that cannot be read
+    │   ├── RejectedLinesError   more lines were rejected than the monitor allows
+    │   └── DocumentError    a SageMaker document of another kind or shape
+    └── OutputError          results that cannot be written
+
+The command line answers `MonitorError` and `WindowError` with exit code 2 and every other one with 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ModelQualityError(Exception):
+    """The base of every error this package raises on purpose.
+
+    The four parts are attributes and, joined, the message: ``expected``, ``came``, ``where`` and ``next_step``.
+    """
+
+    def __init__(self, *, expected: str, came: str, where: str, next_step: str) -> None:
+        self.expected = expected
+        self.came = came
+        self.where = where
+        self.next_step = next_step
+        super().__init__(f"expected {expected}; came {came}; where: {where}; next: {next_step}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process boundaries whole: workers of the local engine raise them in the parent."""
+        return (_rebuild, (type(self), self.__dict__.copy(), str(self)))
+
+
+def _rebuild(kind: type[ModelQualityError], attributes: dict[str, object], message: str) -> ModelQualityError:
+    error = kind.__new__(kind, message)
+    error.__dict__.update(attributes)
+    Exception.__init__(error, message)
+    return error
+
+
+class MonitorError(ModelQualityError, ValueError):
+    """A declaration that is no monitor. ``faults`` holds one line for each fault, each naming its field."""
+
+    def __init__(self, faults: Sequence[str], *, where: str, next_step: str | None = None) -> None:
+        self.faults = tuple(faults)
+        count = len(self.faults)
+        super().__init__(
+            expected="a valid ModelQualityMonitor",
+            came=f"{count} fault{'s' if count != 1 else ''}: " + " | ".join(self.faults),
+            where=where,
+            next_step=next_step or "correct the named fields; docs/settings.md lists every field and its limits",
+        )
+
+
+class WindowError(ModelQualityError, ValueError):
+    """No analysis window can be made of what the run gave."""
+
+
+class OffsetError(WindowError):
+    """An offset that rule W2 refuses."""
+
+
+class InputError(ModelQualityError):
+    """Something that has to be read is absent or unreadable."""
+
+
+class RejectedLinesError(InputError):
+    """More lines of one side were rejected than ``max_rejected_ratio`` allows. The lines are in ``rejected.jsonl``."""
+
+
+class DocumentError(InputError):
+    """A document that is not the SageMaker model-quality document that was expected."""
+
+
+class OutputError(ModelQualityError):
+    """A result that cannot be written."""
