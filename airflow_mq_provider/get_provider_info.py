@@ -1,0 +1,65 @@
+"""What this package tells Airflow about itself, under the entry point ``apache_airflow_provider``.
+
+Airflow calls `get_provider_info` in every process that looks for providers: this module imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_INTEGRATION = "Model quality"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description in the shape of Airflow's ``provider_info.schema.json``.
+
+    Every module named here is importable and every option under ``config`` is read by the code.
+    """
+    return {
+        "package-name": "airflow-mq-provider",
+        "name": "Model Quality",
+        "description": "Model quality monitoring: the ground-truth merge and quality analysis of "
+        "`Amazon SageMaker Model Monitor "
+        "<https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality.html>`__, run by Airflow.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality.html",
+                "tags": ["aws", "service"],
+            }
+        ],
+        "operators": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.operators.model_quality"]}
+        ],
+        "sensors": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.sensors.model_quality"]}
+        ],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.hooks.model_quality"]}],
+        "triggers": [
+            {"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.triggers.model_quality"]}
+        ],
+        "extra-links": ["airflow_mq_provider.links.model_quality.ModelQualityReportLink"],
+        "config": {
+            "model_quality": {
+                "description": "Settings of the tasks that judge models. docs/airflow.md tells how to size workers.",
+                "options": {
+                    "engine": {
+                        "description": "The engine of tasks that do not name one themselves: ``local`` uses the cores "
+                        "of the worker's machine, ``reference`` is slow and obvious.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "reference",
+                        "default": "local",
+                    },
+                    "workers": {
+                        "description": "How many processes the local engine starts in one task. 0 means one for each "
+                        "core that the task may use.",
+                        "version_added": "0.1.0",
+                        "type": "integer",
+                        "example": "4",
+                        "default": "0",
+                    },
+                },
+            }
+        },
+    }

@@ -1,0 +1,1 @@
+"""Hooks: Airflow connections made into the storage that runs read and write."""

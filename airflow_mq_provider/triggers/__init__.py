@@ -1,0 +1,1 @@
+"""Triggers: what the sensors leave in the triggerer while they wait."""
