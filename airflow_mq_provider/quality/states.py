@@ -1,0 +1,657 @@
+"""What an engine counts: small states that add up, and the counts of a merge.
+
+A state is all that the metrics need. States of parts, added in their order, are the state of the whole, so engines
+may cut the work wherever they like. Each holds six tallies: the whole set (index 0) and the five random samples of
+80 % (index 1 to 5) that standard deviations are taken over (rule A3).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airflow_mq_provider.exceptions import InputError
+
+BINARY: Final = "BinaryClassification"
+MULTICLASS: Final = "MulticlassClassification"
+REGRESSION: Final = "Regression"
+PROBLEM_TYPES: Final = (BINARY, MULTICLASS, REGRESSION)
+
+SAMPLES: Final = 5
+TALLIES: Final = SAMPLES + 1
+EXAMPLES: Final = 10
+
+_SAMPLE_LIMIT: Final = np.uint64(3277)  # of 4096: P = 0.80005
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2: Final = np.uint64(0x94D049BB133111EB)
+_SPREAD_HIGH: Final = np.uint64(0xD6E8FEB86659FD93)
+# [tally, flags]: whether rows with these five flags belong to the tally
+_MEMBERS: Final = np.array(
+    [[1] * (1 << SAMPLES)] + [[flags >> k & 1 for flags in range(1 << SAMPLES)] for k in range(SAMPLES)],
+    dtype=np.int64,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric's value and its standard deviation over the five samples. NaN: undefined."""
+
+    value: float
+    standard_deviation: float = math.nan
+
+
+def sample_flags(ids: NDArray[np.uint64], row: NDArray[Any] | None = None) -> NDArray[np.uint8]:
+    """Say in which of the five samples each row is: bit k (``1 << k``) is set where it is in sample k, k = 0 to 4.
+
+    A row is in a sample with probability 0.8, independently of the other samples and rows. The answer depends on the
+    128-bit hash of the row's id and its number within its record alone (rule A3), so every engine, cut and order of
+    rows draws the same samples.
+
+    Args:
+        ids: shape (n, 2), the two halves of each id's hash.
+        row: shape (n,), the row's number within its record; 0 for all when absent.
+    """
+    with np.errstate(over="ignore"):
+        mixed = ids[:, 1] * _SPREAD_HIGH
+        mixed ^= ids[:, 0]
+        if row is not None:
+            mixed += row.astype(np.uint64) * _GOLDEN
+        # the finalizer of splitmix64
+        mixed += _GOLDEN
+        mixed ^= mixed >> np.uint64(30)
+        mixed *= _MIX_1
+        mixed ^= mixed >> np.uint64(27)
+        mixed *= _MIX_2
+        mixed ^= mixed >> np.uint64(31)
+    flags = np.zeros(len(mixed), dtype=np.uint8)
+    for sample in range(SAMPLES):
+        mixed >>= np.uint64(4 if sample == 0 else 12)
+        flags |= ((mixed & np.uint64(0xFFF)) < _SAMPLE_LIMIT).astype(np.uint8) << np.uint8(sample)
+    return flags
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MergedRows:
+    """Rows of the merge in columns: one part of the analysis' input, n rows.
+
+    Attributes:
+        problem_type: one of SageMaker's three.
+        flags: uint8[n], the samples of each row (see `sample_flags`).
+        actual: binary uint8[n], 1 for the positive class and 0 for the negative; multiclass int32[n], codes into
+            ``classes``; regression float64[n].
+        predicted: of the same kind as ``actual``.
+        probability: binary only: float64[n], or None where no probability is captured.
+        classes: multiclass only: the distinct class texts of this part, in any order.
+
+    Raises:
+        InputError: the columns are not of one length, or the problem type is unknown.
+    """
+
+    problem_type: str
+    flags: NDArray[np.uint8]
+    actual: NDArray[Any]
+    predicted: NDArray[Any]
+    probability: NDArray[np.float64] | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _known_problem(self.problem_type)
+        lengths = {name: len(column) for name, column in self._columns().items()}
+        if len(set(lengths.values())) != 1:
+            raise InputError(
+                expected="columns of one length",
+                came=", ".join(f"{name}: {length}" for name, length in lengths.items()),
+                where="merged rows",
+                next_step="merge the window again",
+            )
+
+    def __len__(self) -> int:
+        return len(self.flags)
+
+    def _columns(self) -> dict[str, Any]:
+        columns = {"flags": self.flags, "actual": self.actual, "predicted": self.predicted}
+        if self.probability is not None:
+            columns["probability"] = self.probability
+        return columns
+
+    def to_bytes(self) -> bytes:
+        """The rows as one ``.npz`` file without pickled objects. Equal rows give equal bytes."""
+        about = json.dumps({"problem_type": self.problem_type, "classes": self.classes}).encode("ascii")
+        buffer = io.BytesIO()
+        np.savez(buffer, about=np.frombuffer(about, dtype=np.uint8), **self._columns())
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> MergedRows:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            InputError: ``data`` is not a whole file of merged rows.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as columns:
+                about = json.loads(columns["about"].tobytes())
+                return cls(
+                    problem_type=about["problem_type"],
+                    flags=columns["flags"],
+                    actual=columns["actual"],
+                    predicted=columns["predicted"],
+                    probability=columns.get("probability"),
+                    classes=tuple(about["classes"]),
+                )
+        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+            raise InputError(
+                expected="merged rows as a run wrote them",
+                came=f"{len(data)} bytes that are none ({error})",
+                where="merged rows",
+                next_step="merge the window again",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BinaryState:
+    """Counts of a binary problem.
+
+    Attributes:
+        confusion: int64[6, 2, 2]: tally, actual, predicted; 0 is the negative class and 1 the positive one.
+        scores: float64[n], the probability of each row, or None where none is captured.
+        tags: uint8[n], beside ``scores``: bit 0 is the actual class, bits 1 to 5 are the row's samples.
+    """
+
+    confusion: NDArray[np.int64]
+    scores: NDArray[np.float64] | None = None
+    tags: NDArray[np.uint8] | None = None
+
+    @property
+    def records(self) -> int:
+        """The number of rows counted."""
+        return int(self.confusion[0].sum())
+
+    def __add__(self, other: BinaryState) -> BinaryState:
+        return _add_binary((self, other))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MulticlassState:
+    """Counts of a multiclass problem, sparse: only pairs of classes that occur take room.
+
+    Attributes:
+        classes: the class texts that occur, sorted. K of them.
+        pairs: int64[p], sorted and distinct: ``actual * K + predicted``, both as indexes into ``classes``.
+        counts: int64[6, p]: tally, pair. Each pair occurs in the whole set at least once.
+    """
+
+    classes: tuple[str, ...]
+    pairs: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @property
+    def records(self) -> int:
+        """The number of rows counted."""
+        return int(self.counts[0].sum())
+
+    @property
+    def actual(self) -> NDArray[np.int64]:
+        """The index of the actual class of each pair."""
+        return self.pairs // max(len(self.classes), 1)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The index of the predicted class of each pair."""
+        return self.pairs % max(len(self.classes), 1)
+
+    def __add__(self, other: MulticlassState) -> MulticlassState:
+        return _add_multiclass((self, other))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegressionState:
+    """Moments of a regression problem, each an array of six tallies. Centred, so nothing cancels.
+
+    Attributes:
+        n: int64, rows.
+        mean: float64, mean of the actual values (0.0 without rows).
+        m2: float64, sum of squared deviations of the actual values from their mean; exactly 0.0 if all are equal.
+        abs_error: float64, sum of ``|predicted - actual|``.
+        squared_error: float64, sum of ``(predicted - actual) ** 2``.
+    """
+
+    n: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+    abs_error: NDArray[np.float64]
+    squared_error: NDArray[np.float64]
+
+    @property
+    def records(self) -> int:
+        """The number of rows counted."""
+        return int(self.n[0])
+
+    def __add__(self, other: RegressionState) -> RegressionState:
+        return _add_regression((self, other))
+
+
+State: TypeAlias = BinaryState | MulticlassState | RegressionState
+
+
+def state_of(rows: MergedRows) -> State:
+    """Count merged rows. The rows are left as they are."""
+    if rows.problem_type == BINARY:
+        return _binary_state(rows)
+    if rows.problem_type == MULTICLASS:
+        return _multiclass_state(rows)
+    return _regression_state(rows)
+
+
+def empty_state(problem_type: str) -> State:
+    """The state of no rows: added to any other, it changes nothing."""
+    return add_states((), problem_type)
+
+
+def add_states(states: Iterable[State], problem_type: str) -> State:
+    """Add states in the order given, in time linear in their size. They are left as they are.
+
+    Counts do not depend on the order; the floating-point sums of regression do in their last digits, so a caller that
+    needs the same bytes adds in a fixed order (rule O2).
+
+    Raises:
+        InputError: states of another problem type, or binary ones with and without probabilities.
+    """
+    kind = _KINDS[_known_problem(problem_type)]
+    parts = list(states)
+    for part in parts:
+        if not isinstance(part, kind):
+            raise InputError(
+                expected=f"states of one problem type, {problem_type}",
+                came=type(part).__name__,
+                where="adding states",
+                next_step="analyze one monitor's parts at a time",
+            )
+    if problem_type == BINARY:
+        return _add_binary([part for part in parts if isinstance(part, BinaryState)])
+    if problem_type == MULTICLASS:
+        return _add_multiclass([part for part in parts if isinstance(part, MulticlassState)])
+    return _add_regression([part for part in parts if isinstance(part, RegressionState)])
+
+
+_KINDS: Final = {BINARY: BinaryState, MULTICLASS: MulticlassState, REGRESSION: RegressionState}
+
+
+def _known_problem(problem_type: str) -> str:
+    if problem_type not in PROBLEM_TYPES:
+        raise InputError(
+            expected="a problem type: " + ", ".join(PROBLEM_TYPES),
+            came=repr(problem_type),
+            where="problem_type",
+            next_step="use SageMaker's word for the problem",
+        )
+    return problem_type
+
+
+# binary
+
+
+def _binary_state(rows: MergedRows) -> BinaryState:
+    cells = rows.flags << np.uint8(2)
+    cells |= rows.actual.astype(np.uint8, copy=False) << np.uint8(1)
+    cells |= rows.predicted.astype(np.uint8, copy=False)
+    by_flags = np.bincount(cells, minlength=4 << SAMPLES).reshape(1 << SAMPLES, 4)
+    confusion = (_MEMBERS @ by_flags).reshape(TALLIES, 2, 2)
+    if rows.probability is None:
+        return BinaryState(confusion)
+    tags = rows.flags << np.uint8(1)
+    tags |= rows.actual.astype(np.uint8, copy=False)
+    return BinaryState(confusion, rows.probability, tags)
+
+
+def _add_binary(states: Sequence[BinaryState]) -> BinaryState:
+    confusion = np.zeros((TALLIES, 2, 2), dtype=np.int64)
+    scores: list[NDArray[np.float64]] = []
+    tags: list[NDArray[np.uint8]] = []
+    bare = 0
+    for state in states:
+        confusion += state.confusion
+        if state.scores is not None and state.tags is not None:
+            scores.append(state.scores)
+            tags.append(state.tags)
+        else:
+            bare += state.records
+    if not scores:
+        return BinaryState(confusion)
+    if bare:
+        raise InputError(
+            expected="a probability for every row, or for none",
+            came=f"{bare} rows without one among {int(confusion[0].sum())}",
+            where="adding states",
+            next_step="analyze one monitor's parts at a time",
+        )
+    return BinaryState(confusion, np.concatenate(scores), np.concatenate(tags))
+
+
+# multiclass
+
+
+def _multiclass_state(rows: MergedRows) -> MulticlassState:
+    size = len(rows.classes)
+    if len(rows) == 0:
+        return _add_multiclass(())
+    keys = rows.actual.astype(np.int64)
+    keys *= size
+    keys += rows.predicted
+    keys <<= SAMPLES
+    keys |= rows.flags
+    limit = size * size << SAMPLES
+    if limit <= 4 * len(rows) + (1 << 16):
+        table = np.bincount(keys, minlength=limit)
+        found = np.flatnonzero(table)
+        occurrences = table[found]
+    else:
+        found, occurrences = np.unique(keys, return_counts=True)
+    counts = _MEMBERS[:, found & ((1 << SAMPLES) - 1)] * occurrences
+    pairs = found >> SAMPLES
+    return _canonical(rows.classes, pairs // size, pairs % size, counts)
+
+
+def _add_multiclass(states: Sequence[MulticlassState]) -> MulticlassState:
+    states = [state for state in states if len(state.pairs)]
+    if not states:
+        return MulticlassState((), np.zeros(0, dtype=np.int64), np.zeros((TALLIES, 0), dtype=np.int64))
+    codes = {name: code for code, name in enumerate(dict.fromkeys(name for state in states for name in state.classes))}
+    actual, predicted = [], []
+    for state in states:
+        new_code = np.array([codes[name] for name in state.classes], dtype=np.int64)
+        actual.append(new_code[state.actual])
+        predicted.append(new_code[state.predicted])
+    counts = np.concatenate([state.counts for state in states], axis=1)
+    return _canonical(tuple(codes), np.concatenate(actual), np.concatenate(predicted), counts)
+
+
+def _canonical(
+    classes: tuple[str, ...], actual: NDArray[np.int64], predicted: NDArray[np.int64], counts: NDArray[np.int64]
+) -> MulticlassState:
+    """Sum equal pairs, drop the classes that do not occur and sort the others."""
+    occurring = np.union1d(actual, predicted).tolist()
+    order = sorted(occurring, key=classes.__getitem__)
+    names: list[str] = []
+    new_code = np.zeros(len(classes), dtype=np.int64)
+    for code in order:
+        if not names or names[-1] != classes[code]:  # a part may name one class twice
+            names.append(classes[code])
+        new_code[code] = len(names) - 1
+    keys = new_code[actual] * len(names) + new_code[predicted]
+    by_key = np.argsort(keys, kind="stable")
+    keys = keys[by_key]
+    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return MulticlassState(tuple(names), keys[first], np.add.reduceat(counts[:, by_key], first, axis=1))
+
+
+# regression
+
+
+def _regression_state(rows: MergedRows) -> RegressionState:
+    by_flags = np.argsort(rows.flags, kind="stable")  # a radix sort: one pass for all six tallies
+    sizes = np.bincount(rows.flags, minlength=1 << SAMPLES)
+    actual = rows.actual[by_flags]
+    moments = np.zeros((4, 1 << SAMPLES))
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = rows.predicted[by_flags] - actual
+        start = 0
+        for flags, size in enumerate(sizes.tolist()):
+            if size == 0:
+                continue
+            values, errors = actual[start : start + size], error[start : start + size]
+            start += size
+            # deviations from a value of the set itself: equal values have exactly this mean and no variance
+            pivot = values[0]
+            mean = pivot + np.sum(values - pivot) / size
+            moments[:, flags] = (
+                mean,
+                np.sum(np.square(values - mean)),
+                np.sum(np.abs(errors)),
+                np.sum(np.square(errors)),
+            )
+        tallies = [
+            _sum_moments([(int(sizes[flags]), *moments[:, flags]) for flags in np.flatnonzero(_MEMBERS[tally])])
+            for tally in range(TALLIES)
+        ]
+    return _regression_of(tallies)
+
+
+def _add_regression(states: Sequence[RegressionState]) -> RegressionState:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _regression_of(
+            [
+                _sum_moments(
+                    [
+                        (
+                            int(state.n[tally]),
+                            state.mean[tally],
+                            state.m2[tally],
+                            state.abs_error[tally],
+                            state.squared_error[tally],
+                        )
+                        for state in states
+                    ]
+                )
+                for tally in range(TALLIES)
+            ]
+        )
+
+
+_Moments: TypeAlias = tuple[int, Any, Any, Any, Any]
+
+
+def _sum_moments(parts: Sequence[_Moments]) -> _Moments:
+    """Chan's rule for the mean and the squared deviations, plain sums for the errors."""
+    total: _Moments = (0, 0.0, 0.0, 0.0, 0.0)
+    for part in parts:
+        if part[0] == 0:
+            continue
+        if total[0] == 0:
+            total = part
+            continue
+        n = total[0] + part[0]
+        delta = part[1] - total[1]
+        total = (
+            n,
+            total[1] + delta * (part[0] / n),
+            total[2] + part[2] + delta * delta * (total[0] * part[0] / n),
+            total[3] + part[3],
+            total[4] + part[4],
+        )
+    return total
+
+
+def _regression_of(tallies: Sequence[_Moments]) -> RegressionState:
+    n, mean, m2, abs_error, squared_error = zip(*tallies, strict=True)
+    return RegressionState(
+        np.array(n, dtype=np.int64),
+        np.array(mean, dtype=np.float64),
+        np.array(m2, dtype=np.float64),
+        np.array(abs_error, dtype=np.float64),
+        np.array(squared_error, dtype=np.float64),
+    )
+
+
+# the counts of a merge
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedLine:
+    """Where a rejected line stands and why it was rejected. ``line`` counts from 1 within its object."""
+
+    file: str
+    line: int
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"file", "line", "reason"}``."""
+        return {"file": self.file, "line": self.line, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureCounts:
+    """What became of the capture lines (rule I4). ``unaccounted`` is 0 in every correct count.
+
+    ``examples`` are rejected lines in the order in which they stand; the report shows the first ten.
+    """
+
+    files: int = 0
+    lines: int = 0
+    used: int = 0
+    outside_window: int = 0
+    dropped: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    duplicate_ids: int = 0
+    examples: tuple[RejectedLine, ...] = ()
+
+    @property
+    def unaccounted(self) -> int:
+        """Lines that are neither used, outside the window, dropped nor rejected."""
+        return self.lines - self.used - self.outside_window - self.dropped - sum(self.rejected.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``capture`` block of ``report.json``."""
+        return {
+            "files": self.files,
+            "lines": self.lines,
+            "used": self.used,
+            "outside_window": self.outside_window,
+            "dropped": self.dropped,
+            "rejected": dict(sorted(self.rejected.items())),
+            "duplicate_ids": self.duplicate_ids,
+            "rejected_examples": [line.as_dict() for line in self.examples[:EXAMPLES]],
+        }
+
+    @classmethod
+    def from_dict(cls, block: Mapping[str, Any]) -> CaptureCounts:
+        """Read what `as_dict` wrote; keys that it does not write are ignored."""
+        return cls(
+            files=block["files"],
+            lines=block["lines"],
+            used=block["used"],
+            outside_window=block["outside_window"],
+            dropped=block["dropped"],
+            rejected=dict(block["rejected"]),
+            duplicate_ids=block["duplicate_ids"],
+            examples=_examples(block),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruthCounts:
+    """What became of the label lines (rule I4). ``unaccounted`` is 0 in every correct count."""
+
+    files: int = 0
+    lines: int = 0
+    used: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    duplicate_labels: int = 0
+    examples: tuple[RejectedLine, ...] = ()
+
+    @property
+    def unaccounted(self) -> int:
+        """Lines that are neither used nor rejected."""
+        return self.lines - self.used - sum(self.rejected.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``ground_truth`` block of ``report.json``."""
+        return {
+            "files": self.files,
+            "lines": self.lines,
+            "used": self.used,
+            "rejected": dict(sorted(self.rejected.items())),
+            "duplicate_labels": self.duplicate_labels,
+            "rejected_examples": [line.as_dict() for line in self.examples[:EXAMPLES]],
+        }
+
+    @classmethod
+    def from_dict(cls, block: Mapping[str, Any]) -> GroundTruthCounts:
+        """Read what `as_dict` wrote; keys that it does not write are ignored."""
+        return cls(
+            files=block["files"],
+            lines=block["lines"],
+            used=block["used"],
+            rejected=dict(block["rejected"]),
+            duplicate_labels=block["duplicate_labels"],
+            examples=_examples(block),
+        )
+
+
+def label_coverage(used: int, captures_without_label: int) -> float | None:
+    """The share of used captures that found a label; None where no capture was used."""
+    return (used - captures_without_label) / used if used else None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinCounts:
+    """What became of the join (rule M1). ``label_coverage`` is what the function of that name gives."""
+
+    matched: int = 0
+    captures_without_label: int = 0
+    labels_without_capture: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    label_coverage: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``merge`` block of ``report.json``."""
+        return {
+            "matched": self.matched,
+            "captures_without_label": self.captures_without_label,
+            "labels_without_capture": self.labels_without_capture,
+            "rejected": dict(sorted(self.rejected.items())),
+            "label_coverage": self.label_coverage,
+        }
+
+    @classmethod
+    def from_dict(cls, block: Mapping[str, Any]) -> JoinCounts:
+        """Read what `as_dict` wrote; keys that it does not write are ignored."""
+        return cls(
+            matched=block["matched"],
+            captures_without_label=block["captures_without_label"],
+            labels_without_capture=block["labels_without_capture"],
+            rejected=dict(block["rejected"]),
+            label_coverage=block["label_coverage"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MergeCounts:
+    """Every line and id of a merge, accounted for."""
+
+    capture: CaptureCounts
+    ground_truth: GroundTruthCounts
+    merge: JoinCounts
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``capture``, ``ground_truth`` and ``merge`` blocks of ``report.json``."""
+        return {
+            "capture": self.capture.as_dict(),
+            "ground_truth": self.ground_truth.as_dict(),
+            "merge": self.merge.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, blocks: Mapping[str, Any]) -> MergeCounts:
+        """Read what `as_dict` wrote; keys that it does not write are ignored."""
+        return cls(
+            capture=CaptureCounts.from_dict(blocks["capture"]),
+            ground_truth=GroundTruthCounts.from_dict(blocks["ground_truth"]),
+            merge=JoinCounts.from_dict(blocks["merge"]),
+        )
+
+
+def _examples(block: Mapping[str, Any]) -> tuple[RejectedLine, ...]:
+    return tuple(
+        RejectedLine(file=example["file"], line=example["line"], reason=example["reason"])
+        for example in block.get("rejected_examples", ())
+    )
