@@ -1,0 +1,66 @@
+# Every habit of this project has one name here; .ci/run calls the same names. `make help` lists them.
+# Needed on the machine: make and Python 3.11 or newer. Each target sets up .venv by itself where it is absent or older
+# than pyproject.toml or constraints.txt.
+
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/.ready
+# more arguments for what a target runs, as in `make test ARGS="tests/storage -x"`
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format bench constraints clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(READY) ## set up .venv with everything that the other targets need
+
+# uv, because pip's own resolver needs over ten minutes for Airflow and its providers; uv needs seconds.
+$(READY): pyproject.toml constraints.txt
+	@set -euo pipefail; \
+	seen=""; python=""; \
+	for candidate in $(PYTHON) python3.11 python3 python3.12 python3.13 python3.14; do \
+	    version=$$($$candidate -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	    seen="$$seen $$candidate is $$version;"; \
+	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "expected Python 3.11 or newer; came:$${seen:- no Python 3 at all;} where: the PATH; next: install Python 3.11, or name one with 'make PYTHON=/path/to/python3.11 ...'" >&2; \
+	    exit 2; \
+	fi; \
+	echo "setting up .venv with $$($$python --version)"; \
+	$$python -m venv .venv; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv; \
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet -c constraints.txt -b constraints.txt -e '.[parquet,demo]' --group dev
+	@touch $(READY)
+
+demo: $(READY) ## make demo data under ./demo, judge every window of its monitors, show one table
+	$(BIN)/model-quality demo ./demo
+	$(BIN)/python -m airflow_mq_provider.demo ./demo
+
+test: $(READY) ## run the tests on two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(READY) ## format, lint, types and the contracts between rooms
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## write the format, and mend what ruff can mend by itself
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## measure speed and memory against copying the same bytes
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# Keeps the versions that are there where they still fit; ARGS=--upgrade takes the newest of everything.
+constraints: ## resolve the dependencies again and write constraints.txt
+	@test -x $(BIN)/uv || $(MAKE) venv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 \
+	    --no-header --no-annotate --no-emit-index-url --quiet $(ARGS) -o constraints.txt
+
+clean: ## remove the environment, the demo and everything that tools left
+	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
