@@ -27,6 +27,7 @@ PROBLEM_TYPES: Final = (BINARY, MULTICLASS, REGRESSION)
 
 SAMPLES: Final = 5
 TALLIES: Final = SAMPLES + 1
+SPREAD_RECORDS: Final = 200
 EXAMPLES: Final = 10
 
 _SAMPLE_LIMIT: Final = np.uint64(3277)  # of 4096: P = 0.80005
@@ -47,6 +48,28 @@ class Metric:
 
     value: float
     standard_deviation: float = math.nan
+
+
+def metrics_of_tallies(tallies: Sequence[Mapping[str, float]], records: int) -> dict[str, Metric]:
+    """Turn the values of the six tallies into metrics: values of the first, standard deviations over the others.
+
+    The standard deviation is the population's (divided by five): AWS does not say which it takes, and the spreads that
+    it published are several times likelier under this one (docs/metrics.md). It is NaN below 200 records, as
+    SageMaker's is, and where the metric is undefined on one of the samples.
+    """
+    whole, *samples = tallies
+    return {
+        name: Metric(value, _spread([sample[name] for sample in samples]) if records >= SPREAD_RECORDS else math.nan)
+        for name, value in whole.items()
+    }
+
+
+def _spread(values: Sequence[float]) -> float:
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    pivot = values[0]  # equal values have exactly no spread
+    mean = math.fsum(value - pivot for value in values) / len(values)
+    return math.sqrt(math.fsum((value - pivot - mean) ** 2 for value in values) / len(values))
 
 
 def sample_flags(ids: NDArray[np.uint64], row: NDArray[Any] | None = None) -> NDArray[np.uint8]:

@@ -1,0 +1,244 @@
+"""Metrics of a binary problem, from its state: SageMaker's names, in SageMaker's order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from airflow_mq_provider.quality.states import TALLIES, BinaryState, Metric, metrics_of_tallies
+
+CURVE_POINTS: Final = 1000
+
+_BLOCK: Final = 1 << 16
+_PACKED_SPAN: Final = np.uint64(1 << 58)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The rows of a state put in order of their probability: made once, needed by both AUC and the curves.
+
+    Attributes:
+        scores: float64[d], the distinct probabilities, highest first.
+        positives: int64[d], rows of the positive class with at least that probability.
+        negatives: int64[d], the same of the negative class.
+        auc: of the six tallies; NaN where one of the classes does not occur.
+    """
+
+    scores: NDArray[np.float64]
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    auc: tuple[float, ...]
+
+
+def rank(state: BinaryState) -> Ranking | None:
+    """Order the rows of a state by probability; None where it holds no probabilities.
+
+    The order of rows with equal probability has no influence on the result. AUC is exact: pairs of a positive and a
+    negative row are counted in integers, those with equal probability as half, and divided once (rule A2).
+    """
+    if state.scores is None or state.tags is None:
+        return None
+    scores, last, tags = _ordered(state.scores, state.tags)
+    positives, negatives = np.empty(len(last), dtype=np.int64), np.empty(len(last), dtype=np.int64)
+    totals = [[0, 0] for _ in range(TALLIES)]
+    twice_concordant = [0] * TALLIES
+    # in blocks that fit the processor's cache, each ending at the last row of a distinct probability
+    first_row = first_group = 0
+    while first_group < len(last):
+        end_group = max(first_group + 1, int(np.searchsorted(last, first_row + _BLOCK)))
+        ends = last[first_group:end_group] - first_row
+        end_row = int(last[end_group - 1]) + 1
+        block = tags[first_row:end_row]
+        for tally in range(TALLIES):
+            rows = (block >> np.uint8(tally)) & np.uint8(1) if tally else np.ones(len(block), dtype=np.uint8)
+            positive = np.cumsum(rows & block, dtype=np.int64)[ends]
+            negative = np.cumsum(rows, dtype=np.int64)[ends] - positive
+            above_positive, above_negative = totals[tally]
+            # a negative row is beaten by the positives above it, and half beaten by those that tie with it
+            beaten = positive.copy()
+            beaten[1:] += positive[:-1]
+            beaten += 2 * above_positive
+            here = negative.copy()
+            here[1:] -= negative[:-1]
+            twice_concordant[tally] += int(np.dot(beaten, here))
+            totals[tally] = [above_positive + int(positive[-1]), above_negative + int(negative[-1])]
+            if tally == 0:
+                positives[first_group:end_group] = positive + above_positive
+                negatives[first_group:end_group] = negative + above_negative
+        first_row, first_group = end_row, end_group
+    auc = tuple(
+        pairs / (2 * positive * negative) if positive and negative else math.nan
+        for pairs, (positive, negative) in zip(twice_concordant, totals, strict=True)
+    )
+    return Ranking(scores, positives, negatives, auc)
+
+
+def _ordered(
+    scores: NDArray[np.float64], tags: NDArray[np.uint8]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8]]:
+    """The distinct scores, highest first; the last row of each; and the tags of the rows in that order."""
+    if len(scores) == 0:
+        return scores, np.zeros(0, dtype=np.int64), tags
+    # Floats above zero are ordered as their bits are. Where score and tag fit into 64 bits together (no score between
+    # zero and 5e-20 beside one near 1), one sort in place does it, in half the time and memory of an argsort.
+    bits = (scores + 0.0).view(np.uint64)  # + 0.0 makes of -0.0 a 0.0
+    highest = bits.max()
+    zero = min(highest, (bits - np.uint64(1)).min())  # just below the lowest above zero stands in for zero
+    if highest - zero < _PACKED_SPAN:
+        np.maximum(bits, zero, out=bits)
+        np.subtract(highest, bits, out=bits)
+        bits <<= np.uint64(6)
+        bits |= tags
+        bits.sort()
+        ordered_tags = (bits & np.uint64(63)).astype(np.uint8)
+        bits >>= np.uint64(6)
+        last = np.flatnonzero(np.append(bits[1:] != bits[:-1], True))
+        distinct = highest - bits[last]
+        distinct[distinct == zero] = 0
+        return distinct.view(np.float64), last, ordered_tags
+    order = np.argsort(scores)[::-1]
+    ordered = scores[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    return ordered[last], last, tags[order]
+
+
+def metrics(state: BinaryState, ranking: Ranking | None = None) -> dict[str, Metric]:
+    """Every metric of the state. ``auc`` is there only where the state holds probabilities.
+
+    Args:
+        state: the counts.
+        ranking: what `rank` gave for this state, if at hand; it is made otherwise.
+    """
+    if ranking is None:
+        ranking = rank(state)
+    tallies: list[dict[str, float]] = []
+    for tally in range(TALLIES):
+        values = _values(state.confusion[tally].tolist())
+        if ranking is not None:
+            values["auc"] = ranking.auc[tally]
+        tallies.append({name: values[name] for name in _ORDER if name in values})
+    return metrics_of_tallies(tallies, state.records)
+
+
+def confusion_matrix(state: BinaryState, negative_label: str = "0", positive_label: str = "1") -> dict[str, Any]:
+    """``{actual: {predicted: rows}}``: both rows and both columns always, the negative class first (rule A4)."""
+    labels = (negative_label, positive_label)
+    return {
+        actual: dict(zip(labels, row, strict=True))
+        for actual, row in zip(labels, state.confusion[0].tolist(), strict=True)
+    }
+
+
+def curves(state: BinaryState, threshold: float, ranking: Ranking | None = None) -> dict[str, dict[str, list[float]]]:
+    """The ROC and the precision-recall curve: empty where the state holds no probabilities.
+
+    The receiver operating characteristic starts at (0, 0); then comes one point for each distinct probability, as
+    threshold, highest first; the last is (1, 1). The precision-recall curve has a point for each of these too, before
+    them recall 0 with the precision of the first. Where there are more than 1,000, points are picked at equal steps
+    along the curve, the end points and the one of ``threshold`` among them (rule A2). The lists are empty where a
+    class does not occur: both curves need positive rows, the first needs negative ones too.
+
+    Args:
+        state: the counts.
+        threshold: a row is positive if its probability is greater than this.
+        ranking: what `rank` gave for this state, if at hand; it is made otherwise.
+    """
+    if ranking is None:
+        ranking = rank(state)
+    if ranking is None:
+        return {}
+    roc: dict[str, list[float]] = {"false_positive_rates": [], "true_positive_rates": []}
+    precision_recall: dict[str, list[float]] = {"precisions": [], "recalls": []}
+    positives, negatives = (int(counts[-1]) if len(counts) else 0 for counts in (ranking.positives, ranking.negatives))
+    if positives:
+        picked = _picked(ranking, threshold)
+        true_positives, false_positives = ranking.positives[picked], ranking.negatives[picked]
+        recalls = (true_positives / positives).tolist()
+        precisions = (true_positives / (true_positives + false_positives)).tolist()
+        precision_recall = {"precisions": [precisions[0], *precisions], "recalls": [0.0, *recalls]}
+        if negatives:
+            fallouts = (false_positives / negatives).tolist()
+            roc = {"false_positive_rates": [0.0, *fallouts], "true_positive_rates": [0.0, *recalls]}
+    return {"receiver_operating_characteristic_curve": roc, "precision_recall_curve": precision_recall}
+
+
+def _picked(ranking: Ranking, threshold: float) -> NDArray[np.int64]:
+    """Which distinct probabilities become points: at most 999, the first, the last and the operating one included."""
+    distinct = len(ranking.scores)
+    if distinct < CURVE_POINTS:
+        return np.arange(distinct)
+    # the way from (0, 0) to (1, 1), in whole numbers
+    progress = ranking.positives * max(int(ranking.negatives[-1]), 1)
+    progress += ranking.negatives * ranking.positives[-1]
+    steps = np.searchsorted(progress, np.linspace(0.0, progress[-1], CURVE_POINTS - 4))
+    above = distinct - int(np.searchsorted(ranking.scores[::-1], threshold, side="right"))
+    return np.unique(np.concatenate((steps, (0, max(above - 1, 0), distinct - 1))))
+
+
+_ORDER: Final = (
+    "recall",
+    "precision",
+    "accuracy",
+    "recall_best_constant_classifier",
+    "precision_best_constant_classifier",
+    "accuracy_best_constant_classifier",
+    "true_positive_rate",
+    "true_negative_rate",
+    "false_positive_rate",
+    "false_negative_rate",
+    "auc",
+    "f0_5",
+    "f1",
+    "f2",
+    "f0_5_best_constant_classifier",
+    "f1_best_constant_classifier",
+    "f2_best_constant_classifier",
+)
+
+
+def _values(confusion: list[list[int]]) -> dict[str, float]:
+    """The metrics of one confusion matrix, in AWS's own arithmetic: the published runs come out to the last digit."""
+    (true_negatives, false_positives), (false_negatives, true_positives) = confusion
+    negatives, positives = true_negatives + false_positives, false_negatives + true_positives
+    records = negatives + positives
+    recall = _ratio(true_positives, positives)
+    precision = _ratio(true_positives, true_positives + false_positives)
+    false_positive_rate = _ratio(false_positives, negatives)
+    values = {
+        "recall": recall,
+        "precision": precision,
+        "accuracy": _ratio(true_negatives + true_positives, records),
+        "true_positive_rate": recall,
+        "true_negative_rate": 1.0 - false_positive_rate,
+        "false_positive_rate": false_positive_rate,
+        "false_negative_rate": 1.0 - recall,
+    }
+    # F is 2TP / (2TP + FP + FN) and the like: undefined only where there is nothing to find and nothing was found
+    undefined = 0.0 if false_positives + false_negatives else math.nan
+    for name, beta in _BETAS.items():
+        values[name] = _f_score(precision, recall, beta) if true_positives else undefined
+    # the constant classifier: its 0/0 is 0.0 (rule A4), unless there is nothing at all to classify
+    share = _ratio(max(negatives, positives), records)
+    says_positive = positives > negatives
+    nothing = 0.0 if records else math.nan
+    values["recall_best_constant_classifier"] = 1.0 if says_positive else nothing
+    values["precision_best_constant_classifier"] = share if says_positive else nothing
+    values["accuracy_best_constant_classifier"] = share
+    for name, beta in _BETAS.items():
+        values[f"{name}_best_constant_classifier"] = _f_score(share, 1.0, beta) if says_positive else nothing
+    return values
+
+
+_BETAS: Final = {"f0_5": 0.5, "f1": 1.0, "f2": 2.0}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _f_score(precision: float, recall: float, beta: float) -> float:
+    return (1.0 + beta * beta) * (precision * recall) / (beta * beta * precision + recall)
