@@ -1,0 +1,243 @@
+"""From a baseline to constraints, from metrics and constraints to violations, from all of it to a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.quality.metrics import metrics_of
+from airflow_mq_provider.quality.states import MergeCounts, Metric
+
+LESS: Final = "LessThanThreshold"
+GREATER: Final = "GreaterThanThreshold"
+OPERATORS: Final = (LESS, GREATER)
+
+COMPLETED: Final = "Completed"
+WITH_VIOLATIONS: Final = "CompletedWithViolations"
+NOT_JUDGED: Final = "NotJudged"
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A limit of a metric, in SageMaker's words: ``comparison_operator`` says when it is violated."""
+
+    threshold: float
+    comparison_operator: str
+
+    def violated_by(self, value: float) -> bool:
+        """Whether ``value`` is beyond the threshold. One that equals it is not."""
+        if self.comparison_operator == LESS:
+            return value < self.threshold
+        return value > self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A metric that is beyond its constraint. ``metric_name`` is the registry's, in snake_case."""
+
+    metric_name: str
+    metric: Metric
+    constraint: Constraint
+
+
+@dataclass(frozen=True, slots=True)
+class NotJudgedMetric:
+    """A metric that has no value to judge, or to make a constraint of, and why."""
+
+    metric_name: str
+    reason: str
+
+    def as_dict(self) -> dict[str, str]:
+        """``{"metric_name", "reason"}``, as in ``report.json``."""
+        return {"metric_name": self.metric_name, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of each constrained metric, in the registry's order: every one is in exactly one of these."""
+
+    within: tuple[str, ...]
+    violations: tuple[Violation, ...]
+    not_judged: tuple[NotJudgedMetric, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Suggested constraints, and the metrics that could not be given one."""
+
+    constraints: dict[str, Constraint]
+    left_out: tuple[NotJudgedMetric, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The status of a run (rule A6).
+
+    Attributes:
+        status: ``Completed``, ``CompletedWithViolations`` or ``NotJudged``.
+        reason: a sentence with the numbers.
+        code: the reason as one word, for programs: ``within_constraints``; ``violations``; ``no_captures``,
+            ``no_labels``, ``no_matches``, ``too_few_records``, ``low_coverage``, ``no_constraints``, ``nothing_judged``.
+    """
+
+    status: str
+    reason: str
+    code: str
+
+
+def suggest(metrics: Mapping[str, Metric], problem_type: str, tolerance_sd: float | None = None) -> Suggestion:
+    """Make constraints of a baseline's metrics (rule A7): the baseline's values themselves, as SageMaker does.
+
+    Args:
+        metrics: the baseline's.
+        problem_type: SageMaker's word.
+        tolerance_sd: loosen each threshold by so many standard deviations, towards what does no harm: a constraint
+            from below becomes lower, one from above higher. A metric without a standard deviation is then left out.
+
+    Raises:
+        InputError: ``tolerance_sd`` is negative or no finite number, or no metric has a standard deviation.
+    """
+    if tolerance_sd is not None and not (math.isfinite(tolerance_sd) and tolerance_sd >= 0):
+        raise InputError(
+            expected="a number of standard deviations, 0 or more",
+            came=repr(tolerance_sd),
+            where="tolerance_sd",
+            next_step="give a small number such as 2, or none for the baseline's values themselves",
+        )
+    constraints: dict[str, Constraint] = {}
+    left_out: list[NotJudgedMetric] = []
+    for info in metrics_of(problem_type).values():
+        if not info.constrained:
+            continue
+        reason = _without_value(info.name, metrics, problem_type)
+        if reason is None and tolerance_sd is not None and math.isnan(metrics[info.name].standard_deviation):
+            reason = "its standard deviation is undefined, so there is nothing to loosen it by"
+        if reason is not None:
+            left_out.append(NotJudgedMetric(info.name, reason))
+            continue
+        metric = metrics[info.name]
+        slack = 0.0 if tolerance_sd is None else tolerance_sd * metric.standard_deviation
+        constraints[info.name] = (
+            Constraint(metric.value - slack, LESS)
+            if info.higher_is_better
+            else Constraint(metric.value + slack, GREATER)
+        )
+    if tolerance_sd is not None and not constraints:
+        raise InputError(
+            expected="metrics with a standard deviation",
+            came=f"none among {len(metrics)}",
+            where="the baseline",
+            next_step="give a baseline of at least 200 rows, or no tolerance_sd",
+        )
+    return Suggestion(constraints, tuple(left_out))
+
+
+def judge(metrics: Mapping[str, Metric], constraints: Mapping[str, Constraint], problem_type: str) -> Judgement:
+    """Hold metrics against constraints (rule A5). A metric that is NaN or absent is not judged, never passed."""
+    within: list[str] = []
+    violations: list[Violation] = []
+    not_judged: list[NotJudgedMetric] = []
+    for name in metrics_of(problem_type):
+        constraint = constraints.get(name)
+        if constraint is None:
+            continue
+        reason = _without_value(name, metrics, problem_type)
+        if reason is not None:
+            not_judged.append(NotJudgedMetric(name, reason))
+        elif constraint.violated_by(metrics[name].value):
+            violations.append(Violation(name, metrics[name], constraint))
+        else:
+            within.append(name)
+    return Judgement(tuple(within), tuple(violations), tuple(not_judged))
+
+
+def _without_value(name: str, metrics: Mapping[str, Metric], problem_type: str) -> str | None:
+    """Why a metric has no value; None where it has one."""
+    if name not in metrics:
+        return "the analysis has no value for it" + (": no probability is captured" if name == "auc" else "")
+    if math.isnan(metrics[name].value):
+        return f"its value is undefined: {metrics_of(problem_type)[name].undefined}"
+    return None
+
+
+def verdict(
+    counts: MergeCounts, judgement: Judgement | None, *, min_records: int = 1, min_label_coverage: float = 0.0
+) -> Verdict:
+    """The status of a run with its reason (rule A6). Of several reasons not to judge, the first in the flow of data.
+
+    Args:
+        counts: of the merge.
+        judgement: None where there are no constraints.
+        min_records: fewer matched rows than this are not judged.
+        min_label_coverage: nor is a smaller share of labelled captures than this.
+    """
+    capture, labels, join = counts.capture, counts.ground_truth, counts.merge
+    if capture.used == 0:
+        return Verdict(
+            NOT_JUDGED,
+            f"no capture in the window: of {_count(capture.lines, 'line')} in {_count(capture.files, 'file')} "
+            f"{capture.outside_window} lie outside it, {capture.dropped} were dropped and "
+            f"{sum(capture.rejected.values())} rejected",
+            "no_captures",
+        )
+    if labels.used == 0:
+        return Verdict(
+            NOT_JUDGED,
+            f"no labels for {_count(capture.used, 'capture')}: {_count(labels.lines, 'line')} in "
+            f"{_count(labels.files, 'file')} were read, {sum(labels.rejected.values())} of them rejected",
+            "no_labels",
+        )
+    if join.matched == 0:
+        unequal = sum(join.rejected.values())
+        return Verdict(
+            NOT_JUDGED,
+            f"no row to analyze: {_count(capture.used, 'capture')} and {_count(labels.used, 'label')} were read, "
+            f"{join.captures_without_label} captures found no label"
+            + (f", {unequal} were rejected in the merge" if unequal else ""),
+            "no_matches",
+        )
+    if join.matched < min_records:
+        return Verdict(
+            NOT_JUDGED,
+            f"{_count(join.matched, 'row')} to analyze, fewer than min_records = {min_records}",
+            "too_few_records",
+        )
+    if join.label_coverage is not None and join.label_coverage < min_label_coverage:
+        return Verdict(
+            NOT_JUDGED,
+            f"{capture.used - join.captures_without_label} of {_count(capture.used, 'capture')} found a label: "
+            f"{join.label_coverage:.4g}, less than min_label_coverage = {min_label_coverage:g}",
+            "low_coverage",
+        )
+    if judgement is None or not (judgement.within or judgement.violations or judgement.not_judged):
+        return Verdict(
+            NOT_JUDGED, f"{_count(join.matched, 'row')} analyzed, but there are no constraints", "no_constraints"
+        )
+    judged = len(judgement.within) + len(judgement.violations)
+    unjudged = [metric.metric_name for metric in judgement.not_judged]
+    if not judged:
+        return Verdict(
+            NOT_JUDGED,
+            f"{_count(join.matched, 'row')} analyzed, but no constrained metric has a value: {_listed(unjudged)}",
+            "nothing_judged",
+        )
+    rest = f"; without a value and not judged: {_listed(unjudged)}" if unjudged else ""
+    if judgement.violations:
+        violated = [violation.metric_name for violation in judgement.violations]
+        return Verdict(
+            WITH_VIOLATIONS,
+            f"{len(violated)} of {_count(judged, 'judged metric')} beyond the constraints: {_listed(violated)}{rest}",
+            "violations",
+        )
+    return Verdict(COMPLETED, f"{_count(judged, 'judged metric')} within the constraints{rest}", "within_constraints")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

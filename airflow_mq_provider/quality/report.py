@@ -1,0 +1,85 @@
+"""The whole result of a run: ``report.json``, which is also what ``model-quality run --json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_mq_provider.quality.constraints import Judgement, Verdict
+from airflow_mq_provider.quality.documents import Statistics, violation_block
+from airflow_mq_provider.quality.states import MergeCounts
+from airflow_mq_provider.window import format_time
+
+if TYPE_CHECKING:
+    from airflow_mq_provider.window import AsOf, Window
+
+
+def report_document(
+    *,
+    monitor: str,
+    problem_type: str,
+    definition_hash: str,
+    window: Window,
+    as_of: AsOf,
+    counts: MergeCounts,
+    verdict: Verdict,
+    output: str,
+    engine: str,
+    versions: Mapping[str, str],
+    timings: Mapping[str, float],
+    statistics: Statistics | None = None,
+    judgement: Judgement | None = None,
+    capture_digest: str | None = None,
+    ground_truth_digest: str | None = None,
+    run_type: str | None = None,
+    replaces: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Put the result of a run together, ready for JSON.
+
+    Every key is always there but ``run_type`` and ``replaces``, which are where they are given.
+
+    Args:
+        monitor: its name.
+        problem_type: SageMaker's word.
+        definition_hash: the monitor's.
+        window: that was analyzed.
+        as_of: the time up to which labels were read, and who chose it.
+        counts: of the merge.
+        verdict: status and reason.
+        output: the prefix under which the documents of this run lie.
+        engine: that merged and counted.
+        versions: of what took part, by name.
+        timings: seconds by step.
+        statistics: None where there was nothing to compute: ``metrics`` is then empty.
+        judgement: None where there were no constraints, or nothing to hold against them.
+        capture_digest: of the list of capture objects.
+        ground_truth_digest: of the list of label objects.
+        run_type: what started the run.
+        replaces: the window and definition of the report that stood in this place, where they were others.
+    """
+    blocks = counts.as_dict()
+    report: dict[str, Any] = {
+        "monitor": monitor,
+        "status": verdict.status,
+        "reason": verdict.reason,
+        "reason_code": verdict.code,
+        "window": window.as_dict(),
+        "ground_truth_as_of": format_time(as_of.time),
+        "capture": {**blocks["capture"], "digest": capture_digest},
+        "ground_truth": {**blocks["ground_truth"], "as_of_source": as_of.source, "digest": ground_truth_digest},
+        "merge": blocks["merge"],
+        "problem_type": problem_type,
+        "metrics": {} if statistics is None else statistics.block(with_curves=False),
+        "violations": [] if judgement is None else [violation_block(violation) for violation in judgement.violations],
+        "not_judged": [] if judgement is None else [metric.as_dict() for metric in judgement.not_judged],
+        "output": output,
+        "engine": engine,
+        "definition_hash": definition_hash,
+        "versions": dict(versions),
+        "timings": dict(timings),
+    }
+    if run_type is not None:
+        report["run_type"] = run_type
+    if replaces is not None:
+        report["replaces"] = dict(replaces)
+    return report
