@@ -82,7 +82,7 @@ def statistics(
     state: State,
     *,
     threshold: float,
-    evaluation_time: str,
+    evaluation_time: str | None,
     negative_label: str = "0",
     positive_label: str = "1",
 ) -> Statistics:
@@ -92,7 +92,7 @@ def statistics(
         problem_type: SageMaker's word; the state's own.
         state: the counts.
         threshold: binary: the operating point that the curves must show.
-        evaluation_time: the run's scheduled time as text (rule A4).
+        evaluation_time: the run's scheduled time as text (rule A4); None where there is none.
         negative_label: binary: the text of the class with index 0.
         positive_label: binary: the text of the class with index 1.
     """
@@ -119,27 +119,7 @@ def statistics(
     )
 
 
-def statistics_document(
-    problem_type: str,
-    state: State,
-    *,
-    threshold: float,
-    evaluation_time: str,
-    negative_label: str = "0",
-    positive_label: str = "1",
-) -> dict[str, Any]:
-    """``statistics.json`` of a state: `statistics` as a document."""
-    return statistics(
-        problem_type,
-        state,
-        threshold=threshold,
-        evaluation_time=evaluation_time,
-        negative_label=negative_label,
-        positive_label=positive_label,
-    ).as_document()
-
-
-def constraints_document(constraints: Mapping[str, Constraint], problem_type: str) -> dict[str, Any]:
+def constraints_document(problem_type: str, constraints: Mapping[str, Constraint]) -> dict[str, Any]:
     """``constraints.json`` in SageMaker's shape, metrics in the registry's order."""
     block = {
         name: {

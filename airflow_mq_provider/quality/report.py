@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow_mq_provider import __version__
 from airflow_mq_provider.quality.constraints import Judgement, Verdict
 from airflow_mq_provider.quality.documents import Statistics, violation_block
 from airflow_mq_provider.quality.states import MergeCounts
-from airflow_mq_provider.window import format_time
 
 if TYPE_CHECKING:
-    from airflow_mq_provider.window import AsOf, Window
+    from airflow_mq_provider.window import Window
 
 
 def report_document(
@@ -20,13 +21,14 @@ def report_document(
     problem_type: str,
     definition_hash: str,
     window: Window,
-    as_of: AsOf,
+    ground_truth_as_of: str,
+    as_of_source: str,
     counts: MergeCounts,
     verdict: Verdict,
     output: str,
     engine: str,
-    versions: Mapping[str, str],
     timings: Mapping[str, float],
+    versions: Mapping[str, str] | None = None,
     statistics: Statistics | None = None,
     judgement: Judgement | None = None,
     capture_digest: str | None = None,
@@ -43,13 +45,14 @@ def report_document(
         problem_type: SageMaker's word.
         definition_hash: the monitor's.
         window: that was analyzed.
-        as_of: the time up to which labels were read, and who chose it.
+        ground_truth_as_of: the time up to which labels were read, as text.
+        as_of_source: who chose it.
         counts: of the merge.
         verdict: status and reason.
         output: the prefix under which the documents of this run lie.
         engine: that merged and counted.
-        versions: of what took part, by name.
         timings: seconds by step.
+        versions: of what took part, by name; this process's Python, numpy and this package where not given.
         statistics: None where there was nothing to compute: ``metrics`` is then empty.
         judgement: None where there were no constraints, or nothing to hold against them.
         capture_digest: of the list of capture objects.
@@ -64,9 +67,9 @@ def report_document(
         "reason": verdict.reason,
         "reason_code": verdict.code,
         "window": window.as_dict(),
-        "ground_truth_as_of": format_time(as_of.time),
+        "ground_truth_as_of": ground_truth_as_of,
         "capture": {**blocks["capture"], "digest": capture_digest},
-        "ground_truth": {**blocks["ground_truth"], "as_of_source": as_of.source, "digest": ground_truth_digest},
+        "ground_truth": {**blocks["ground_truth"], "as_of_source": as_of_source, "digest": ground_truth_digest},
         "merge": blocks["merge"],
         "problem_type": problem_type,
         "metrics": {} if statistics is None else statistics.block(with_curves=False),
@@ -75,7 +78,7 @@ def report_document(
         "output": output,
         "engine": engine,
         "definition_hash": definition_hash,
-        "versions": dict(versions),
+        "versions": dict(versions) if versions is not None else _versions(),
         "timings": dict(timings),
     }
     if run_type is not None:
@@ -83,3 +86,13 @@ def report_document(
     if replaces is not None:
         report["replaces"] = dict(replaces)
     return report
+
+
+def _versions() -> dict[str, str]:
+    import numpy
+
+    return {
+        "airflow_mq_provider": __version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+    }
