@@ -1,0 +1,83 @@
+"""What all rooms' tests share: a world without the user's AWS account, and S3 on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from airflow_mq_provider.storage import Storage
+
+# Before anything imports boto3 or Airflow: no test may reach an account, an instance's metadata or the user's Airflow.
+_HOME = tempfile.TemporaryDirectory(prefix="model-quality-tests-")
+for _name in [name for name in os.environ if name.startswith(("AWS_", "AIRFLOW_"))]:
+    del os.environ[_name]
+os.environ.update(
+    AIRFLOW_HOME=_HOME.name,
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_DEFAULT_REGION="eu-central-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_CONFIG_FILE=os.path.join(_HOME.name, "no-aws-config"),
+    AWS_SHARED_CREDENTIALS_FILE=os.path.join(_HOME.name, "no-aws-credentials"),
+)
+
+# Speed is measured in benchmarks/, never by a test. Where CI is set, Hypothesis itself draws the same examples each time.
+settings.register_profile("no-deadline", deadline=None)
+if "CI" not in os.environ:
+    settings.load_profile("no-deadline")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of an S3 on 127.0.0.1, for all tests of this process: use buckets of your own."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def make_s3_client(s3_endpoint: str) -> Callable[[], Any]:
+    """What makes a boto3 client of the loopback S3: a `Storage`'s ``s3`` argument."""
+    import boto3
+
+    session = boto3.session.Session()  # one for all, since it reads S3's description only once
+    return lambda: session.client("s3", endpoint_url=s3_endpoint)
+
+
+@pytest.fixture(scope="session")
+def s3_client(make_s3_client: Callable[[], Any]) -> Any:
+    """A boto3 client of the loopback S3, to put objects and to look at what was written."""
+    return make_s3_client()
+
+
+@pytest.fixture
+def s3_bucket(s3_client: Any) -> str:
+    """The name of a new, empty bucket."""
+    name = f"bucket-{uuid.uuid4().hex}"
+    s3_client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return name
+
+
+@pytest.fixture
+def s3_storage(make_s3_client: Callable[[], Any], s3_bucket: str) -> Storage:
+    """A `Storage` on the loopback S3, where the bucket of `s3_bucket` is new and empty."""
+    return Storage(make_s3_client)
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Any) -> tuple[Storage, str]:
+    """A `Storage` and an empty root in it, once on the local disk and once on S3: for what must hold on both."""
+    if request.param == "local":
+        return Storage(), str(tmp_path / "root")
+    return request.getfixturevalue("s3_storage"), f"s3://{request.getfixturevalue('s3_bucket')}/root"
