@@ -1,0 +1,198 @@
+"""Laws of states: they add up, whatever the cut and the order of rows."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_mq_provider.quality.metrics import compute
+from airflow_mq_provider.quality.states import (
+    BINARY,
+    MULTICLASS,
+    PROBLEM_TYPES,
+    REGRESSION,
+    SAMPLES,
+    BinaryState,
+    MergedRows,
+    MulticlassState,
+    RegressionState,
+    State,
+    add_states,
+    empty_state,
+    sample_flags,
+    state_of,
+)
+
+NAMES = ("b", "10", "9", "ä", "a")
+REALS = st.floats(-1e6, 1e6, allow_nan=False)
+FLAGS = st.integers(0, 2**SAMPLES - 1)
+PROBABILITIES = st.one_of(st.sampled_from((0.0, -0.0, 0.25, 0.5, 1.0, 1e-300)), st.floats(0, 1))
+COLUMNS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
+    BINARY: st.tuples(FLAGS, st.integers(0, 1), st.integers(0, 1), PROBABILITIES),
+    MULTICLASS: st.tuples(FLAGS, st.integers(0, 4), st.integers(0, 4)),
+    REGRESSION: st.tuples(FLAGS, REALS, REALS),
+}
+DTYPES = {BINARY: np.uint8, MULTICLASS: np.int32, REGRESSION: np.float64}
+
+
+def merged(problem_type: str, rows: list[tuple[Any, ...]], *, probabilities: bool = True) -> MergedRows:
+    flags, actual, predicted, *rest = zip(*rows, strict=True) if rows else ((), (), (), ())
+    made = MergedRows(
+        problem_type,
+        np.array(flags, dtype=np.uint8),
+        np.array(actual, dtype=DTYPES[problem_type]),
+        np.array(predicted, dtype=DTYPES[problem_type]),
+        np.array(rest[0], dtype=np.float64) if problem_type == BINARY and probabilities else None,
+        NAMES if problem_type == MULTICLASS else (),
+    )
+    for column in (made.flags, made.actual, made.predicted, made.probability):
+        if column is not None:
+            column.setflags(write=False)  # whatever writes into its input fails here
+    return made
+
+
+def frozen(state: State) -> State:
+    for name in type(state).__slots__:
+        column = getattr(state, name)
+        if isinstance(column, np.ndarray):
+            column.setflags(write=False)
+    return state
+
+
+def facts(state: State) -> Any:
+    """What a state says, in a form that can be compared: rows with probabilities as a bag."""
+    if isinstance(state, BinaryState):
+        if state.scores is None or state.tags is None:
+            return state.confusion.tolist(), None
+        return state.confusion.tolist(), sorted(zip(state.scores.tolist(), state.tags.tolist(), strict=True))
+    if isinstance(state, MulticlassState):
+        return state.classes, state.pairs.tolist(), state.counts.tolist()
+    sums = (state.mean, state.m2, state.abs_error, state.squared_error)
+    return state.n.tolist(), *(Near(column.tolist()) for column in sums)
+
+
+class Near:
+    """Sums of floating-point numbers, equal to those that differ in their last digits."""
+
+    def __init__(self, numbers: list[float]) -> None:
+        self.numbers = numbers
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Near) and self.numbers == pytest.approx(other.numbers, rel=1e-9, abs=1e-6)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def exact(state: State) -> list[Any]:
+    return [
+        column.tolist() if isinstance(column, np.ndarray) else column
+        for column in (getattr(state, name) for name in type(state).__slots__)
+    ]
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[str, list[tuple[Any, ...]]]:
+    problem_type = draw(st.sampled_from(PROBLEM_TYPES))
+    return problem_type, draw(st.lists(COLUMNS[problem_type], max_size=40))
+
+
+@given(problems(), st.lists(st.integers(0, 40), max_size=5), st.booleans())
+def test_the_states_of_parts_add_up_to_the_state_of_the_whole(problem, cuts, probabilities):
+    problem_type, rows = problem
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    parts = [
+        frozen(state_of(merged(problem_type, rows[start:end], probabilities=probabilities)))
+        for start, end in itertools.pairwise(edges)
+    ]
+    whole = state_of(merged(problem_type, rows, probabilities=probabilities))
+    assert facts(whole) == facts(add_states(parts, problem_type))
+    assert whole.records == len(rows)
+
+
+@given(problems(), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(problem, random):
+    problem_type, rows = problem
+    shuffled = random.sample(rows, len(rows))
+    one, other = state_of(merged(problem_type, rows)), state_of(merged(problem_type, shuffled))
+    assert facts(one) == facts(other)
+    if problem_type != REGRESSION:
+        assert repr(compute(one)) == repr(compute(other))
+
+
+@given(problems())
+def test_the_empty_state_changes_nothing(problem):
+    problem_type, rows = problem
+    state = frozen(state_of(merged(problem_type, rows)))
+    empty = frozen(empty_state(problem_type))
+    for total in (add_states([empty, state], problem_type), add_states([state, empty], problem_type)):
+        assert exact(total) == exact(state)
+    assert empty.records == 0
+
+
+@given(problems())
+def test_a_sum_of_two_is_what_plus_gives(problem):
+    problem_type, rows = problem
+    state: Any = frozen(state_of(merged(problem_type, rows)))
+    assert exact(state + state) == exact(add_states([state, state], problem_type))
+
+
+@given(problems())
+def test_each_sample_counts_the_rows_that_are_flagged_for_it(problem):
+    problem_type, rows = problem
+    state = state_of(merged(problem_type, rows))
+    for sample in range(SAMPLES):
+        chosen = state_of(merged(problem_type, [row for row in rows if row[0] >> sample & 1]))
+        if isinstance(state, BinaryState):
+            assert isinstance(chosen, BinaryState)
+            assert state.confusion[1 + sample].tolist() == chosen.confusion[0].tolist()
+        elif isinstance(state, MulticlassState):
+            assert isinstance(chosen, MulticlassState)
+            assert pair_counts(state, 1 + sample) == pair_counts(chosen, 0)
+        else:
+            assert isinstance(chosen, RegressionState)
+            for name in ("n", "mean", "m2", "abs_error", "squared_error"):
+                expected = pytest.approx(getattr(chosen, name)[0], rel=1e-9, abs=1e-6)
+                assert expected == getattr(state, name)[1 + sample]
+
+
+def pair_counts(state: MulticlassState, tally: int) -> dict[tuple[str, str], int]:
+    cells = zip(state.actual.tolist(), state.predicted.tolist(), state.counts[tally].tolist(), strict=True)
+    return {(state.classes[actual], state.classes[predicted]): rows for actual, predicted, rows in cells if rows}
+
+
+@given(problems())
+def test_a_state_survives_pickling(problem):
+    problem_type, rows = problem
+    state = state_of(merged(problem_type, rows))
+    assert exact(pickle.loads(pickle.dumps(state))) == exact(state)
+
+
+@given(problems(), st.booleans())
+def test_merged_rows_survive_their_bytes(problem, probabilities):
+    problem_type, rows = problem
+    written = merged(problem_type, rows, probabilities=probabilities)
+    read = MergedRows.from_bytes(written.to_bytes())
+    assert (read.problem_type, read.classes, len(read)) == (problem_type, written.classes, len(rows))
+    for name in ("flags", "actual", "predicted", "probability"):
+        one, other = getattr(written, name), getattr(read, name)
+        if one is None:
+            assert other is None
+        else:
+            assert (one.dtype, one.tolist()) == (other.dtype, other.tolist())
+    assert read.to_bytes() == written.to_bytes()
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 9)), max_size=30))
+def test_the_samples_of_a_row_do_not_depend_on_the_other_rows(rows):
+    ids = np.array([row[:2] for row in rows], dtype=np.uint64).reshape(-1, 2)
+    numbers = np.array([row[2] for row in rows], dtype=np.int64)
+    together = sample_flags(ids, numbers).tolist()
+    apart = [sample_flags(ids[i : i + 1], numbers[i : i + 1])[0] for i in range(len(rows))]
+    assert together == apart
