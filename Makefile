@@ -36,7 +36,6 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY) ## make demo data under ./demo, judge every window of its monitors, show one table
-	$(BIN)/model-quality demo ./demo
 	$(BIN)/python -m airflow_mq_provider.demo ./demo
 
 test: $(READY) ## run the tests on two processes
