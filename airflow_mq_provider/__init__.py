@@ -1,9 +1,63 @@
 """Model quality monitoring for Apache Airflow 3.
 
-Public names are loaded on first use, so that importing this package, which Airflow does to discover providers and every
-DAG file does to be parsed, costs next to nothing and imports neither Airflow nor a client of AWS.
+Public names are loaded on first use: importing this package, which Airflow does to discover providers and every DAG file
+does to be parsed, imports neither Airflow nor a client of AWS nor anything else that takes its time.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_mq_provider.dag import ModelQualityTaskGroup, model_quality_dag
+    from airflow_mq_provider.exceptions import ModelQualityError
+    from airflow_mq_provider.monitor import (
+        BatchTransformInput,
+        CsvFormat,
+        EndpointInput,
+        JsonFormat,
+        ModelQualityMonitor,
+        SageMakerSettings,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BatchTransformInput",
+    "CsvFormat",
+    "EndpointInput",
+    "JsonFormat",
+    "ModelQualityError",
+    "ModelQualityMonitor",
+    "ModelQualityTaskGroup",
+    "SageMakerSettings",
+    "__version__",
+    "model_quality_dag",
+]
+
+_HOMES = {
+    "BatchTransformInput": "monitor",
+    "CsvFormat": "monitor",
+    "EndpointInput": "monitor",
+    "JsonFormat": "monitor",
+    "ModelQualityError": "exceptions",
+    "ModelQualityMonitor": "monitor",
+    "ModelQualityTaskGroup": "dag",
+    "SageMakerSettings": "monitor",
+    "model_quality_dag": "dag",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home, once."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
