@@ -53,13 +53,13 @@ _PASSING_CODES = frozenset(
 )
 _MISSING_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
 
-_client_lock = threading.Lock()
+_client_lock = threading.RLock()
 
 
 def _renew_client_lock() -> None:
     # a thread of the parent may have held it at the moment of the fork
     global _client_lock
-    _client_lock = threading.Lock()
+    _client_lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_renew_client_lock)
@@ -199,7 +199,10 @@ class Storage:
         S3 answers alike for a missing object and a missing bucket: both are False. A refusal raises `InputError`.
         """
         if not is_s3(uri):
-            return local_path(uri).is_file()
+            try:
+                return local_path(uri).is_file()
+            except OSError as error:
+                _refuse_local(InputError, error, uri)
         return _patiently(lambda: self._head(uri), uri)
 
     def _client(self) -> Any:

@@ -214,6 +214,9 @@ def test_a_refusal_of_the_system_names_the_right_that_is_missing(
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(InputError, match="permission to read"):
+        Storage().exists(str(tmp_path / "a"))
     with pytest.raises(InputError) as reading:
         Storage().read(str(tmp_path / "a"))
     assert reading.value.expected == "permission to read"
