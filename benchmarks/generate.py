@@ -111,6 +111,7 @@ Faults = dict[str, tuple[str, Spoil]]
 
 def capture_faults(problem_type: str, payload: str) -> Faults:
     """Each way to break a capture line → the reason it is rejected for, and how it is done."""
+    empty = ('{"predictions": []}', "JSON") if payload == "json" else ("", "CSV")
     faults: Faults = {
         "cut off": ("invalid_json", lambda record: _dump(record)[:-25]),
         "trailing comma": ("invalid_json", lambda record: _dump(record)[:-1] + b",}"),
@@ -127,7 +128,7 @@ def capture_faults(problem_type: str, payload: str) -> Faults:
         "output is no text": ("missing_payload", _put(7, *_OUTPUT, "data")),
         "another encoding": ("unknown_encoding", _put("PARQUET", *_OUTPUT, "encoding")),
         "not base64": ("bad_base64", _payload(_OUTPUT, "@@@", "BASE64")),
-        "nothing predicted": ("bad_payload", _payload(_OUTPUT, "", "CSV")),
+        "nothing predicted": ("bad_payload", _payload(_OUTPUT, *empty)),
         "broken payload": ("bad_payload", _payload(_OUTPUT, '{"predictions": [', "JSON")),
     }
     if payload == "json":
