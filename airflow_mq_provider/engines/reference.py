@@ -1,0 +1,218 @@
+"""The oracle of the tests: one line after another, in plain Python, with dictionaries. Slow on purpose."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from airflow_mq_provider.engines.task import (
+    ROWS_SUFFIX,
+    MergeTask,
+    Rejections,
+    merged_batch,
+    merged_captures,
+    parquet_rows,
+    part_uri,
+)
+from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.records import (
+    Block,
+    Classes,
+    Fault,
+    Label,
+    Prediction,
+    Rejection,
+    blocks,
+    ground_truth_of,
+    hash_ids,
+    judge_batch,
+    judge_capture,
+    judge_label,
+)
+from airflow_mq_provider.quality.states import (
+    CaptureCounts,
+    GroundTruthCounts,
+    JoinCounts,
+    MergeCounts,
+    MergedRows,
+    label_coverage,
+    sample_flags,
+)
+from airflow_mq_provider.storage import Storage
+
+
+def merge(
+    task: MergeTask,
+    storage: Storage,
+    *,
+    workers: int | None = None,  # noqa: ARG001 - the interface's
+    progress: Callable[[str, int, int], None] | None = None,  # noqa: ARG001 - the interface's
+) -> MergeCounts:
+    """Join labels to captures and write the parts and ``rejected.jsonl``; `workers` and `progress` change nothing."""
+    sink = io.BytesIO()
+    labels, label_counts = _labels(task, storage, sink)
+    counts = _captures(task, storage, labels, label_counts, sink)
+    storage.write(task.rejected_uri, sink.getvalue())
+    return counts
+
+
+def _lines(one: Input, storage: Storage) -> Iterator[tuple[int, bytes] | Rejection]:
+    """Every line of an object that is not blank, with its number."""
+    for piece in blocks(storage.chunks(one.uri)):
+        if isinstance(piece, Block):
+            for number, line in enumerate(piece.data.split(b"\n"), piece.first_line):
+                if line.strip():
+                    yield number, line.strip()
+        else:
+            yield piece
+
+
+def _labels(
+    task: MergeTask, storage: Storage, sink: io.BytesIO
+) -> tuple[dict[str, tuple[Label, bytes]], GroundTruthCounts]:
+    labels: dict[str, tuple[Label, bytes]] = {}
+    rejections = Rejections("ground_truth", task.keep_rejected_lines)
+    lines = used = 0
+    for one in task.labels:
+        for item in _lines(one, storage):
+            lines += 1
+            if isinstance(item, Rejection):
+                rejections.add(one.uri, item)
+                continue
+            number, line = item
+            try:
+                label = judge_label(line, task.reading)
+            except Fault as fault:
+                rejections.add(one.uri, Rejection(number, fault.reason, fault.seen, line))
+                continue
+            used += 1
+            labels[label.id] = label, ground_truth_of(line)  # the one collected last wins (rule M2)
+    sink.writelines(rejections.lines)
+    return labels, GroundTruthCounts(
+        files=len(task.labels),
+        lines=lines,
+        used=used,
+        rejected=rejections.counts(),
+        duplicate_labels=used - len(labels),
+        examples=tuple(rejections.examples),
+    )
+
+
+def _captures(
+    task: MergeTask,
+    storage: Storage,
+    labels: dict[str, tuple[Label, bytes]],
+    label_counts: GroundTruthCounts,
+    sink: io.BytesIO,
+) -> MergeCounts:
+    rejections = Rejections("capture", task.keep_rejected_lines)
+    mismatches = Rejections("merge", task.keep_rejected_lines)
+    seen: Counter[str] = Counter()
+    lines = outside = without_label = matched_rows = 0
+    by_hour: dict[str, list[tuple[Prediction, Label, bytes, bytes]]] = {}
+    for one in task.captures:
+        header: list[str] | None = None
+        for item in _lines(one, storage):
+            if isinstance(item, Rejection):
+                lines += 1
+                rejections.add(one.uri, item)
+                continue
+            number, line = item
+            if task.reading.batch == "csv-header" and number == 1:
+                header = line.decode("utf-8", "replace").split(",")
+                continue
+            lines += 1
+            try:
+                if task.reading.batch:
+                    prediction = judge_batch(line, task.reading, header)
+                else:
+                    prediction = judge_capture(line, task.reading)
+            except Fault as fault:
+                rejections.add(one.uri, Rejection(number, fault.reason, fault.seen, line))
+                continue
+            if not task.window.start <= prediction.time < task.window.end:
+                outside += 1
+                continue
+            seen[prediction.id] += 1
+            if prediction.id not in labels:
+                without_label += 1
+                continue
+            label, truth = labels[prediction.id]
+            if len(label.actual) != len(prediction.predicted):
+                what = f"{len(prediction.predicted)} rows and {len(label.actual)} labels"
+                mismatches.add(one.uri, Rejection(number, "row_count_mismatch", what, line))
+                continue
+            matched_rows += len(label.actual)
+            by_hour.setdefault(one.hour, []).append((prediction, label, truth, line))
+    sink.writelines(rejections.lines + mismatches.lines)
+    for number, (hour, matched) in enumerate(by_hour.items()):
+        _write(task, storage, hour, number, matched)
+    used = seen.total()
+    return MergeCounts(
+        capture=CaptureCounts(
+            files=len(task.captures),
+            lines=lines,
+            used=used,
+            outside_window=outside,
+            dropped=0,
+            rejected=rejections.counts(),
+            duplicate_ids=used - len(seen),
+            examples=tuple(rejections.examples),
+        ),
+        ground_truth=label_counts,
+        merge=JoinCounts(
+            matched=matched_rows,
+            captures_without_label=without_label,
+            labels_without_capture=len(labels.keys() - seen.keys()),
+            rejected=mismatches.counts(),
+            label_coverage=label_coverage(used, without_label),
+        ),
+    )
+
+
+def _write(
+    task: MergeTask,
+    storage: Storage,
+    hour: str,
+    number: int,
+    matched: list[tuple[Prediction, Label, bytes, bytes]],
+) -> None:
+    kind = task.reading.problem_type
+    classes = Classes(task.reading)
+
+    def column(values: list[object]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
+        if kind == "MulticlassClassification":
+            return np.array([classes.number(value) for value in values], np.int32)
+        return np.array(values, np.float64 if kind == "Regression" else np.uint8)
+
+    each = [(prediction, label, row) for prediction, label, _, _ in matched for row in range(len(label.actual))]
+    predicted = column([prediction.predicted[row] for prediction, _, row in each])
+    actual = column([label.actual[row] for _, label, row in each])
+    probability = None
+    if task.reading.probability is not None:
+        found = [prediction.probability[row] for prediction, _, row in each if prediction.probability]
+        probability = np.array(found, np.float64)
+    ids = [prediction.id for prediction, _, _ in each]
+    rows = MergedRows(
+        problem_type=kind,
+        flags=sample_flags(hash_ids(ids), np.array([row for _, _, row in each], np.int64)),
+        actual=actual,
+        predicted=predicted,
+        probability=probability,
+        classes=tuple(classes.names) if kind == "MulticlassClassification" else (),
+    )
+    uri = part_uri(task, hour, number, 0, "")
+    storage.write(uri + ROWS_SUFFIX, rows.to_bytes())
+    if task.keep_merged == "jsonl":
+        truths = [truth for _, _, truth, _ in matched]
+        if task.reading.batch:
+            merged = merged_batch(truths, [prediction for prediction, _, _, _ in matched])
+        else:
+            merged = merged_captures(truths, [line for _, _, _, line in matched])
+        storage.write(uri + ".jsonl", merged)
+    elif task.keep_merged == "parquet":
+        times = np.array([int(prediction.time.timestamp()) for prediction, _, _ in each], np.int64)
+        storage.write(uri + ".parquet", parquet_rows(task.reading, ids, times, rows))

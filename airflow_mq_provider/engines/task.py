@@ -1,0 +1,190 @@
+"""What an engine is asked to do, and how its results lie under a report prefix.
+
+``merged/yyyy/mm/dd/hh/part-NNNNN-NNN.npz`` holds the merged rows that the analysis needs, in columns; beside it, with
+`keep_merged`, ``.parquet`` (id, time, prediction, probability, label) or ``.jsonl`` (SageMaker's merged records: the
+captures verbatim with ``groundTruthData``). ``rejected.jsonl`` holds every rejected line (rules I4, O1).
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from airflow_mq_provider.exceptions import ModelQualityError
+from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.records import Prediction, Reading, Rejection
+from airflow_mq_provider.quality.states import EXAMPLES, MergedRows, RejectedLine, State, add_states, state_of
+from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.window import Window
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROWS_SUFFIX = ".npz"
+PIECE = 16 * 1024 * 1024
+"""Captures are joined and written in pieces of about so many bytes; the cut depends on the listing alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeTask:
+    """A ground-truth merge: whose lines, of which window, from where, and where the results go."""
+
+    reading: Reading
+    window: Window
+    captures: tuple[Input, ...]
+    labels: tuple[Input, ...]
+    merged_uri: str
+    rejected_uri: str
+    keep_merged: str | None = None
+    keep_rejected_lines: bool = True
+
+    @property
+    def seconds(self) -> tuple[int, int]:
+        """The window in seconds since 1970."""
+        return int(self.window.start.timestamp()), int(self.window.end.timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Consecutive objects of one hour folder: what one worker reads at a time."""
+
+    number: int
+    hour: str
+    objects: tuple[Input, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes listed."""
+        return sum(one.size for one in self.objects)
+
+
+def units(objects: Sequence[Input]) -> list[Unit]:
+    """Cut a listing into units of about `PIECE` bytes, never across hour folders."""
+    found: list[Unit] = []
+    held: list[Input] = []
+    size = 0
+    for one in objects:
+        if held and (size + one.size > PIECE or held[-1].hour != one.hour):
+            found.append(Unit(len(found), held[0].hour, tuple(held)))
+            held, size = [], 0
+        held.append(one)
+        size += one.size
+    if held:
+        found.append(Unit(len(found), held[0].hour, tuple(held)))
+    return found
+
+
+def part_uri(task: MergeTask, hour: str, unit: int, piece: int, suffix: str) -> str:
+    """Where a part of the merge lies; names sort in the order of the rows."""
+    return join(task.merged_uri, hour, f"part-{unit:05d}-{piece:03d}{suffix}")
+
+
+def count(storage: Storage, merged_uri: str, problem_type: str) -> State:
+    """The state of all merged rows under a prefix, summed in the order of the parts (rule O2)."""
+    listed = [one.uri for one in storage.list(merged_uri) if one.key.endswith(ROWS_SUFFIX)]
+    return add_states((state_of(MergedRows.from_bytes(storage.read(uri))) for uri in listed), problem_type)
+
+
+@dataclass(slots=True)
+class Rejections:
+    """Rejected lines of one side as they come: counts by reason, the first examples, and the lines themselves."""
+
+    side: str
+    keep_lines: bool
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: list[RejectedLine] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+
+    def add(self, uri: str, rejection: Rejection) -> None:
+        """Take one line of the object at `uri`."""
+        self.reasons[rejection.reason] += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(RejectedLine(uri, rejection.line, rejection.reason))
+        entry: dict[str, Any] = {
+            "side": self.side,
+            "file": uri,
+            "line": rejection.line,
+            "reason": rejection.reason,
+            "seen": rejection.seen if self.keep_lines else "",
+        }
+        if self.keep_lines:
+            entry["record"] = rejection.text.decode("utf-8", "backslashreplace")
+        self.lines.append(msgspec.json.encode(entry) + b"\n")
+
+    def extend(self, other: Rejections, sink: IO[bytes]) -> None:
+        """Take what another collected after this one, and write its lines away."""
+        self.reasons.update(other.reasons)
+        self.examples.extend(other.examples[: EXAMPLES - len(self.examples)])
+        sink.writelines(other.lines)
+
+    def counts(self) -> dict[str, int]:
+        """Lines by reason, sorted by reason."""
+        return dict(sorted(self.reasons.items()))
+
+
+def merged_captures(truths: Sequence[bytes], lines: Sequence[bytes | memoryview]) -> bytes:
+    """SageMaker's merged records, one a line: each captured line verbatim with the label's ``groundTruthData`` in front."""
+    pieces: list[bytes | memoryview] = [b"\n"] * (3 * len(lines))
+    pieces[0::3] = [b'{"groundTruthData":%b,' % truth for truth in truths]
+    pieces[1::3] = [line[1:] for line in lines]
+    return b"".join(pieces)
+
+
+def merged_batch(truths: Sequence[bytes], predictions: Sequence[Prediction]) -> bytes:
+    """The same for a batch transform, which has no captured record: as SageMaker's merger writes it.
+
+    The output line without id and time becomes ``batchTransformOutput``, the id ``eventId``.
+    """
+    encode = msgspec.json.encode
+    return b"".join(
+        b'{"groundTruthData":%b,"captureData":{"batchTransformOutput":{"data":%b,"encoding":%b}},'
+        b'"eventMetadata":{"eventId":%b},"eventVersion":"0"}\n'
+        % (truth, encode(one.payload), encode(one.encoding), encode(one.id))
+        for truth, one in zip(truths, predictions, strict=True)
+    )
+
+
+def parquet_rows(
+    reading: Reading,
+    ids: Sequence[str],
+    times: NDArray[np.int64],
+    rows: MergedRows,
+) -> bytes:
+    """Merged rows as one Parquet file: id, time, prediction, probability (null where there is none), label."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ModelQualityError(
+            expected='pyarrow, which keep_merged="parquet" needs',
+            came=str(error),
+            where="the Python that runs this task",
+            next_step='pip install "airflow-mq-provider[parquet]", or take keep_merged="jsonl"',
+        ) from error
+    names: Any = None
+    if reading.problem_type == "MulticlassClassification":
+        names = np.array(rows.classes, dtype=object)
+    elif reading.problem_type == "BinaryClassification":
+        names = np.array([reading.negative_label, reading.positive_label], dtype=object)
+    predicted, actual = (rows.predicted, rows.actual) if names is None else (names[rows.predicted], names[rows.actual])
+    kind = pa.float64() if names is None else pa.string()
+    count = len(rows)
+    probability = rows.probability if rows.probability is not None else [None] * count
+    table = pa.table(
+        {
+            "id": pa.array(ids, pa.string()),
+            "time": pa.array(times.astype("datetime64[s]"), pa.timestamp("s", tz="UTC")),
+            "prediction": pa.array(predicted, kind),
+            "probability": pa.array(probability, pa.float64()),
+            "label": pa.array(actual, kind),
+        }
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()

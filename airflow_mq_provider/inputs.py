@@ -1,0 +1,120 @@
+"""Which objects a run reads: the captures of its window and the labels up to its as-of time (rules I1, I2, M3).
+
+Hour folders are told by their names, never by modification times. Names that start with a dot or an underscore, and
+empty markers of folders, are no data. Objects come by hour folder, then by key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.monitor import BatchTransformInput, ModelQualityMonitor
+from airflow_mq_provider.storage import Storage, StoredObject, is_s3, join
+from airflow_mq_provider.window import AsOf, Window, hour_folder
+
+_HOUR = timedelta(hours=1)
+_IN_HOUR_FOLDER = re.compile(r"\d{4}/\d\d/\d\d/\d\d/(?:.*/)?[^/._][^/]*\Z")
+UNLISTED = 64 * 1024 * 1024
+"""Taken as the size of an object that a manifest names: each is worked by itself."""
+_MANIFEST_LIMIT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One object to read, and the hour folder (``yyyy/mm/dd/hh``) it was listed under."""
+
+    uri: str
+    size: int
+    hour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What one side of a run reads, in order, and a digest of the listing: keys and sizes, on S3 ETags too."""
+
+    objects: tuple[Input, ...]
+    digest: str
+
+
+def capture_inputs(monitor: ModelQualityMonitor, window: Window, storage: Storage) -> Inputs:
+    """The captures of the window's hour folders and of the one after, where late records are flushed (rule I1).
+
+    Raises `InputError` where nothing at all lies under the capture prefix: that is a wrong prefix, not an idle hour.
+    """
+    root = monitor.capture_root
+    hours = window.hours()
+    listed = _listed(storage, root, hour_folder(hours[0]), hour_folder(hours[-1] + 2 * _HOUR))
+    if not listed and next(iter(storage.list(root)), None) is None:
+        raise InputError(
+            expected=f"captured predictions under {root}/yyyy/mm/dd/hh/",
+            came="no object at all under that prefix",
+            where="data_captured_destination_uri, endpoint_name and variant_name of the monitor",
+            next_step="compare them with the capture configuration of the endpoint and with what lies in the bucket",
+        )
+    if isinstance(monitor.input, BatchTransformInput):
+        return Inputs(tuple(_batch_data(listed, storage)), _digest(listed))
+    return _inputs(listed)
+
+
+def label_inputs(monitor: ModelQualityMonitor, window: Window, as_of: AsOf, storage: Storage) -> Inputs:
+    """The labels of the hour folders from the window's start on that have ended by the as-of time (rule I2)."""
+    hours = window.hours()
+    return _inputs(_listed(storage, monitor.ground_truth_uri, hour_folder(hours[0]), hour_folder(as_of.time)))
+
+
+def _listed(storage: Storage, root: str, first: str, until: str) -> list[StoredObject]:
+    if first >= until:
+        return []
+    found = storage.list(root, start_after=first, until=until)
+    return [one for one in found if one.size and _IN_HOUR_FOLDER.match(one.key)]
+
+
+def _inputs(listed: Iterable[StoredObject]) -> Inputs:
+    listed = tuple(listed)
+    return Inputs(tuple(Input(one.uri, one.size, one.key[:13]) for one in listed), _digest(listed))
+
+
+def _digest(listed: Iterable[StoredObject]) -> str:
+    digest = hashlib.sha256()
+    for one in listed:
+        etag = one.etag if is_s3(one.uri) else ""
+        digest.update(f"{one.key}\t{one.size}\t{etag}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _batch_data(manifests: Iterable[StoredObject], storage: Storage) -> Iterable[Input]:
+    """The data objects that batch transform's manifests name. A manifest may not lead out of its prefix (rule O5)."""
+    for manifest in manifests:
+        if manifest.size > _MANIFEST_LIMIT:
+            raise _bad_manifest(manifest.uri, f"an object of {manifest.size} bytes")
+        try:
+            entries = json.loads(storage.read(manifest.uri))
+        except ValueError as error:
+            raise _bad_manifest(manifest.uri, f"no JSON: {error}") from error
+        if not (isinstance(entries, list) and entries and isinstance(entries[0], dict)):
+            raise _bad_manifest(manifest.uri, "another shape")
+        prefix, keys = entries[0].get("prefix"), entries[1:]
+        if not isinstance(prefix, str) or not all(isinstance(key, str) and key for key in keys):
+            raise _bad_manifest(manifest.uri, "a prefix or keys that are no text")
+        if is_s3(manifest.uri) != is_s3(prefix):
+            raise _bad_manifest(manifest.uri, f"a prefix of another kind of storage: {prefix}")
+        for key in keys:
+            if key.startswith("/") or posixpath.normpath(key).startswith("..") or "://" in key:
+                raise _bad_manifest(manifest.uri, f"a key that leads out of its prefix: {key}")
+            yield Input(join(prefix, key), UNLISTED, manifest.key[:13])
+
+
+def _bad_manifest(uri: str, came: str) -> InputError:
+    return InputError(
+        expected='a batch transform capture manifest: [{"prefix": "s3://…/"}, "key", …]',
+        came=came,
+        where=uri,
+        next_step="point data_captured_destination_uri at the job's capture destination, whose output/ holds manifests",
+    )

@@ -1,0 +1,351 @@
+"""A monitoring run in one screen: merge the labels that came into the captures of a window, then judge.
+
+    inputs      which captures and labels                  rules I1, I2
+    merge       an engine joins them and writes the rows   rules M1 to M3
+    analyze     states -> metrics -> verdict -> documents  rules A1 to A7
+    report.json comes last: where it is absent, the run did not finish (rules O1, O2)
+
+`merge` and `analyze` are the two tasks of the DAG; what passes between them is a small hand-over in plain JSON. Each may
+be run again at any time, and killed at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from airflow_mq_provider import __version__
+from airflow_mq_provider.engines import engine as engine_named
+from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask, count
+from airflow_mq_provider.exceptions import InputError, RejectedLinesError
+from airflow_mq_provider.inputs import capture_inputs, label_inputs
+from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.quality import documents, report
+from airflow_mq_provider.quality.constraints import Constraint, judge, suggest, verdict
+from airflow_mq_provider.quality.dataset import labelled_rows
+from airflow_mq_provider.quality.records import reading
+from airflow_mq_provider.quality.states import MergeCounts, State, state_of
+from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_as_of, parse_time
+
+Progress = Callable[[str, int, int], None]
+
+REPORT, STATISTICS, VIOLATIONS = "report.json", "statistics.json", "constraint_violations.json"
+CONSTRAINTS = "constraints.json"
+REJECTED, MERGED = "rejected.jsonl", "merged"
+HANDOVER, REPLACES = "merge.json", "replaces.json"
+
+
+def run(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    *,
+    storage: Storage | None = None,
+    as_of: AsOf | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """`merge`, then `analyze`: the content of ``report.json``."""
+    storage = storage or storage_for(monitor)
+    handover = merge(monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers, progress=progress)
+    return analyze(monitor, window, handover=handover, storage=storage, engine=engine, workers=workers)
+
+
+def merge(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    *,
+    storage: Storage | None = None,
+    as_of: AsOf | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Join the labels to the captures of a window; the rows wait under ``merged/`` for `analyze`.
+
+    First takes away what an earlier run left under the report prefix, its ``report.json`` before all else. Without
+    `as_of`, labels count up to the scheduled time. Returns the hand-over: plain JSON, a few kilobytes.
+
+    Raises:
+        InputError: the capture prefix holds nothing, or something cannot be read.
+        DocumentError: the constraints are of another kind.
+        RejectedLinesError: more than ``max_rejected_ratio`` of one side was rejected; the lines are in ``rejected.jsonl``.
+        OutputError: the output cannot be written.
+    """
+    started = time.monotonic()
+    storage = storage or storage_for(monitor)
+    as_of = as_of or ground_truth_as_of("schedule", window, max_delay=monitor.ground_truth_max_delay)
+    prefix = monitor.report_prefix(window)
+    constraints_of(monitor, storage)
+    captures = capture_inputs(monitor, window, storage)
+    labels = label_inputs(monitor, window, as_of, storage)
+    replaces = _clear(monitor, window, prefix, storage)
+    counts = engine_named(engine).merge(
+        MergeTask(
+            reading=reading(monitor),
+            window=window,
+            captures=captures.objects,
+            labels=labels.objects,
+            merged_uri=join(prefix, MERGED),
+            rejected_uri=join(prefix, REJECTED),
+            keep_merged=monitor.keep_merged,
+            keep_rejected_lines=monitor.keep_rejected == "lines",
+        ),
+        storage,
+        workers=workers,
+        progress=progress,
+    )
+    _refuse_too_many_rejected(monitor, counts, join(prefix, REJECTED))
+    handover = {
+        "monitor": monitor.name,
+        "definition_hash": monitor.definition_hash(),
+        "window": window.as_dict(),
+        "ground_truth_as_of": format_time(as_of.time),
+        "as_of_source": as_of.source,
+        "engine": engine,
+        "capture_digest": captures.digest,
+        "ground_truth_digest": labels.digest,
+        "replaces": replaces,
+        **counts.as_dict(),
+        "merge_seconds": round(time.monotonic() - started, 3),
+    }
+    storage.write(join(prefix, MERGED, HANDOVER), documents.dumps(handover))
+    return handover
+
+
+def analyze(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    *,
+    handover: Mapping[str, Any] | None = None,
+    storage: Storage | None = None,
+    as_of: AsOf | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Judge the merged rows and write the documents, ``report.json`` last. Returns that report's content.
+
+    Merges first where no hand-over of the same window and definition stands under ``merged/``, as after an earlier
+    report: the `as_of` given, or the hand-over's, then says which labels count.
+    """
+    storage = storage or storage_for(monitor)
+    prefix = monitor.report_prefix(window)
+    merged = _merged(monitor, window, prefix, storage)
+    if merged is None or (handover is not None and merged != handover):
+        as_of = as_of or (_as_of(handover) if handover is not None else None)
+        merged = merge(monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers)
+    started = time.monotonic()
+    storage.delete([join(prefix, REPORT)])
+    counts = MergeCounts.from_dict(merged)
+    state = count(storage, join(prefix, MERGED), monitor.problem_type)
+    if state.records != counts.merge.matched:
+        raise InputError(
+            expected=f"the {counts.merge.matched} merged rows of the hand-over",
+            came=f"{state.records} rows",
+            where=join(prefix, MERGED),
+            next_step="another run of the same scheduled time wrote there; run this one again, by itself",
+        )
+    statistics = _statistics(monitor, state, format_time(window.scheduled_time)) if state.records else None
+    constraints = constraints_of(monitor, storage)
+    judgement = None
+    if constraints is not None and statistics is not None:
+        judgement = judge(statistics.metrics, constraints, monitor.problem_type)
+    outcome = verdict(counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage)
+    if outcome.status == "NotJudged":
+        judgement = None  # no list of violations may look like a clean bill
+    _write_or_delete(storage, join(prefix, STATISTICS), None if statistics is None else statistics.as_document())
+    _write_or_delete(
+        storage,
+        join(prefix, VIOLATIONS),
+        None if judgement is None else documents.violations_document(judgement.violations),
+    )
+    content = report.report_document(
+        monitor=monitor.name,
+        problem_type=monitor.problem_type,
+        definition_hash=monitor.definition_hash(),
+        window=window,
+        ground_truth_as_of=merged["ground_truth_as_of"],
+        as_of_source=merged["as_of_source"],
+        counts=counts,
+        verdict=outcome,
+        output=prefix,
+        engine=merged["engine"],
+        versions=_versions(),
+        timings={"merge_seconds": merged["merge_seconds"], "analyze_seconds": round(time.monotonic() - started, 3)},
+        statistics=statistics,
+        judgement=judgement,
+        capture_digest=merged["capture_digest"],
+        ground_truth_digest=merged["ground_truth_digest"],
+        replaces=merged["replaces"],
+    )
+    storage.write(join(prefix, REPORT), documents.dumps(content))
+    _drop_working_files(prefix, storage)
+    return content
+
+
+def baseline(
+    monitor: ModelQualityMonitor,
+    dataset_uri: str,
+    output_uri: str,
+    *,
+    dataset_format: str = "csv-header",
+    ground_truth_attribute: str | None = None,
+    inference_attribute: str | None = None,
+    probability_attribute: str | None = None,
+    tolerance_sd: float | None = None,
+    storage: Storage | None = None,
+) -> dict[str, Any]:
+    """Make ``statistics.json`` and ``constraints.json`` from a labelled file. Returns both documents, and where they lie.
+
+    Constraints equal the baseline's values; `tolerance_sd` loosens each by so many standard deviations (rule A7).
+    """
+    storage = storage or storage_for(monitor)
+    rows = labelled_rows(
+        storage.read(dataset_uri),
+        reading(monitor),
+        dataset_format=dataset_format,
+        where=dataset_uri,
+        ground_truth_attribute=ground_truth_attribute,
+        inference_attribute=inference_attribute,
+        probability_attribute=probability_attribute,
+    )
+    state = state_of(rows)
+    statistics = _statistics(monitor, state, None)
+    suggestion = suggest(statistics.metrics, monitor.problem_type, tolerance_sd=tolerance_sd)
+    written = {
+        STATISTICS: statistics.as_document(),
+        CONSTRAINTS: documents.constraints_document(monitor.problem_type, suggestion.constraints),
+    }
+    for name, document in written.items():
+        storage.write(join(output_uri, name), documents.dumps(document))
+    return {
+        "records": state.records,
+        "output": output_uri,
+        "statistics": written[STATISTICS],
+        "constraints": written[CONSTRAINTS],
+        "left_out": [metric.as_dict() for metric in suggestion.left_out],
+    }
+
+
+def _statistics(monitor: ModelQualityMonitor, state: State, evaluation_time: str | None) -> documents.Statistics:
+    return documents.statistics(
+        monitor.problem_type,
+        state,
+        threshold=monitor.threshold,
+        evaluation_time=evaluation_time,
+        negative_label=monitor.negative_label,
+        positive_label=monitor.positive_label,
+    )
+
+
+def storage_for(monitor: ModelQualityMonitor) -> Storage:
+    """Storage with boto3's own credential chain; what is written to S3 is encrypted with the monitor's key (rule O5)."""
+    return Storage(kms_key_id=monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None)
+
+
+def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, Constraint] | None:
+    """The monitor's constraints, None where it names none."""
+    if monitor.constraints_uri is None:
+        return None
+    document = documents.loads(storage.read(monitor.constraints_uri), monitor.constraints_uri)
+    return documents.read_constraints(document, monitor.problem_type, monitor.constraints_uri)
+
+
+# --- what stands under a report prefix --------------------------------------------------------------------------------
+
+
+def _clear(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: Storage) -> dict[str, Any] | None:
+    """Take away what an earlier run left, its commit mark first; say whether that run was of something else (rule O2)."""
+    note = join(prefix, MERGED, REPLACES)
+    replaces = _json(storage, note)  # left by a run that was killed after it took the old report away
+    former = _json(storage, join(prefix, REPORT))
+    if former is not None:
+        same = former.get("window") == window.as_dict() and former.get("definition_hash") == monitor.definition_hash()
+        replaces = None if same else {key: former.get(key) for key in ("window", "definition_hash", "status")}
+        if replaces is not None:
+            storage.write(note, documents.dumps(replaces))
+    storage.delete([join(prefix, REPORT)])
+    stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key != REPLACES]
+    storage.delete([*(join(prefix, name) for name in (STATISTICS, VIOLATIONS, REJECTED, "report.html")), *stale])
+    return replaces
+
+
+def _merged(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: Storage) -> dict[str, Any] | None:
+    """The hand-over that stands under ``merged/``, if it is of this window and definition."""
+    found = _json(storage, join(prefix, MERGED, HANDOVER))
+    fits = (
+        found is not None
+        and found.get("window") == window.as_dict()
+        and found.get("definition_hash") == monitor.definition_hash()
+    )
+    return found if fits else None
+
+
+def _as_of(handover: Mapping[str, Any]) -> AsOf:
+    return AsOf(parse_time(handover["ground_truth_as_of"], field="ground_truth_as_of"), handover["as_of_source"])
+
+
+def _versions() -> dict[str, str]:
+    return {"airflow_mq_provider": __version__, "python": platform.python_version(), "numpy": np.__version__}
+
+
+def _json(storage: Storage, uri: str) -> dict[str, Any] | None:
+    """A document this package wrote; None where there is none that can be read."""
+    if not storage.exists(uri):
+        return None
+    try:
+        found = json.loads(storage.read(uri))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _write_or_delete(storage: Storage, uri: str, document: Mapping[str, Any] | None) -> None:
+    if document is None:
+        storage.delete([uri])
+    else:
+        storage.write(uri, documents.dumps(document))
+
+
+def _drop_working_files(prefix: str, storage: Storage) -> None:
+    """The rows in columns have served; what `keep_merged` asked for stays (rule O1)."""
+    working = (ROWS_SUFFIX, HANDOVER, REPLACES)
+    storage.delete([one.uri for one in storage.list(join(prefix, MERGED)) if one.key.endswith(working)])
+
+
+_SETTINGS = {
+    "foreign_label": "positive_label and negative_label",
+    "bad_probability": "probability_attribute",
+    "bad_number": "inference_attribute, or the labels",
+    "missing_attribute": "inference_attribute, probability_attribute or ground_truth_attribute",
+    "row_count_mismatch": "the labels of multi-row records: as many labels as predictions",
+}
+
+
+def _refuse_too_many_rejected(monitor: ModelQualityMonitor, counts: MergeCounts, rejected_uri: str) -> None:
+    """Fail a run of which too much was rejected (rule I4): its numbers would be those of another model."""
+    merge_lines = counts.capture.used - counts.merge.captures_without_label
+    for side, lines, rejected, examples in (
+        ("capture", counts.capture.lines, counts.capture.rejected, counts.capture.examples),
+        ("ground truth", counts.ground_truth.lines, counts.ground_truth.rejected, counts.ground_truth.examples),
+        ("merge", merge_lines, counts.merge.rejected, ()),
+    ):
+        total = sum(rejected.values())
+        if not total or total <= monitor.max_rejected_ratio * lines:
+            continue
+        worst = max(rejected, key=lambda reason: rejected[reason])
+        example = next((one for one in examples if one.reason == worst), None)
+        where = f"{example.file}, line {example.line}; all of them" if example else "all of them"
+        setting = _SETTINGS.get(worst, "the files, or max_rejected_ratio if so many are to be expected")
+        raise RejectedLinesError(
+            expected=f"at most {monitor.max_rejected_ratio:.0%} of the {side} lines rejected (max_rejected_ratio)",
+            came=f"{total} of {lines}: " + ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items())),
+            where=f"{where} in {rejected_uri}",
+            next_step=f"look at {setting}; docs/reasons.md tells every reason",
+        )
