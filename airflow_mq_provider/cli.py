@@ -1,0 +1,383 @@
+"""``model-quality``: the same code without Airflow.
+
+Answers go to standard output, everything else to standard error. With ``--json`` standard output holds one strict JSON
+object and nothing else. Exit codes: 0 done, whatever the verdict; 1 the run failed; 2 usage, a bad monitor or no window;
+under ``--strict`` 3 violations and 4 not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from airflow_mq_provider import __version__
+from airflow_mq_provider.exceptions import ModelQualityError, MonitorError, WindowError
+
+if TYPE_CHECKING:
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+    from airflow_mq_provider.window import Window
+
+DONE, FAILED, USAGE, VIOLATIONS, NOT_JUDGED = range(5)
+STRICT = {"Completed": DONE, "CompletedWithViolations": VIOLATIONS, "NotJudged": NOT_JUDGED}
+ENGINES = ("local", "reference")
+DATASET_FORMATS = ("csv", "csv-header", "jsonl", "parquet")
+INTERRUPTED = 128 + signal.SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Expected errors are printed in their four parts, without a traceback."""
+    if arguments is None:
+        # A process of our own: start-up is most of a small run. Threads of BLAS, which nothing here uses, and a search
+        # for pydantic's plugins through every installed package are a tenth of it.
+        for name, value in (("OPENBLAS_NUM_THREADS", "1"), ("PYDANTIC_DISABLE_PLUGINS", "true")):
+            os.environ.setdefault(name, value)
+    try:
+        code = _main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the answer has seen enough. Nothing more may be written, not even when Python closes its streams.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    given = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        with warnings.catch_warnings():
+            # a rewritten offset is worth a line, not the place in the code that saw it
+            warnings.simplefilter("once", UserWarning)
+            warnings.showwarning = _warn
+            return command(given)
+    except ModelQualityError as error:
+        print(_told(error), file=sys.stderr)
+        return USAGE if isinstance(error, (MonitorError, WindowError)) else FAILED
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 - this and what follows is what `warnings` passes
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _told(error: ModelQualityError) -> str:
+    faults = error.faults if isinstance(error, MonitorError) else ()
+    came = "\n".join([f"{len(faults)} fault{'s' * (len(faults) != 1)}", *(f"            {fault}" for fault in faults)])
+    return (
+        f"error: {type(error).__name__}\n"
+        f"  expected  {error.expected}\n"
+        f"  came      {came if faults else error.came}\n"
+        f"  where     {error.where}\n"
+        f"  next      {error.next_step}"
+    )
+
+
+# --- arguments ----------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"error: {message}\n  next      {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="model-quality",
+        description="Judge a model by its captured predictions and the labels that came later.",
+        epilog="MONITOR is a YAML or JSON file of a ModelQualityMonitor. Times are ISO 8601; without a zone they are UTC.",
+    )
+    parser.add_argument("--version", action="version", version=f"model-quality {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    window = commands.add_parser("window", help="the analysis window of a scheduled time")
+    _add_monitor(window)
+    window.add_argument("--at", metavar="TIME", required=True, help="the scheduled time: the end of the data interval")
+    _add_interval_start(window)
+    window.set_defaults(command=_window)
+
+    run = commands.add_parser("run", help="merge the labels into the captures of a window, and judge")
+    _add_monitor(run)
+    run.add_argument("--at", metavar="TIME", help="the scheduled time: the end of the data interval")
+    _add_interval_start(run)
+    run.add_argument("--window-start", metavar="TIME", help="an explicit window instead of --at, with --window-end")
+    run.add_argument("--window-end", metavar="TIME", help="the end of the explicit window, not part of it")
+    run.add_argument(
+        "--as-of",
+        metavar="now|schedule|TIME",
+        default="schedule",
+        help="up to when labels count: the scheduled time (the default), now, or a time",
+    )
+    run.add_argument("--engine", choices=ENGINES, default="local", help="what joins and counts (default: %(default)s)")
+    run.add_argument(
+        "--workers", metavar="N", type=_positive, help="processes of the local engine (default: all cores)"
+    )
+    run.add_argument("--strict", action="store_true", help="exit with 3 on violations and with 4 if not judged")
+    run.set_defaults(command=_run)
+
+    baseline = commands.add_parser("baseline", help="statistics.json and constraints.json from a labelled file")
+    _add_monitor(baseline)
+    baseline.add_argument(
+        "--dataset", metavar="FILE", required=True, help="predictions with their labels; a path or URI"
+    )
+    baseline.add_argument("--output", metavar="DIR", required=True, help="where both documents are written")
+    baseline.add_argument(
+        "--dataset-format", choices=DATASET_FORMATS, default="csv-header", help="default: %(default)s"
+    )
+    for name in ("ground-truth", "inference", "probability"):
+        baseline.add_argument(f"--{name}-attribute", metavar="A", help=f"the {name.replace('-', ' ')} column or path")
+    baseline.add_argument(
+        "--tolerance-sd",
+        metavar="K",
+        type=_tolerance,
+        help="loosen each constraint by K standard deviations (default: the baseline's values as they are)",
+    )
+    baseline.set_defaults(command=_baseline)
+
+    demo = commands.add_parser("demo", help="demo data: captures, late labels, three monitors")
+    demo.add_argument("directory", metavar="DIR", help="an absent or empty folder, or one that holds a demo")
+    demo.set_defaults(command=_demo)
+
+    for command in (window, run, baseline, demo):
+        command.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
+    return parser
+
+
+def _add_monitor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("monitor", metavar="MONITOR", help="a YAML or JSON file")
+
+
+def _add_interval_start(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--interval-start",
+        metavar="TIME",
+        help="the start of the data interval; needed where the monitor has no start_time_offset",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, came {text!r}")
+    return number
+
+
+def _tolerance(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"expected a number from 0 on, came {text!r}")
+    return number
+
+
+# --- commands -----------------------------------------------------------------------------------------------------------
+
+
+def _window(given: argparse.Namespace) -> int:
+    monitor = _monitor(given)
+    window = _scheduled(given, monitor).as_dict()
+    _answer(given, window, lambda: [f"{name.replace('_', ' '):<15} {value}" for name, value in window.items()])
+    return DONE
+
+
+def _run(given: argparse.Namespace) -> int:
+    from airflow_mq_provider.window import ground_truth_as_of
+
+    monitor = _monitor(given)
+    window = _explicit(given) or _scheduled(given, monitor)
+    as_of = ground_truth_as_of(given.as_of, window, max_delay=monitor.ground_truth_max_delay)
+    # After what is cheap to refuse: this imports numpy and the engines.
+    from airflow_mq_provider import run
+
+    report = run.run(monitor, window, as_of=as_of, engine=given.engine, workers=given.workers, progress=_Progress())
+    _answer(given, report, lambda: _verdict(report, run.constraints_of(monitor, run.storage_for(monitor))))
+    return STRICT[report["status"]] if given.strict else DONE
+
+
+def _baseline(given: argparse.Namespace) -> int:
+    monitor = _monitor(given)
+    from airflow_mq_provider import run
+
+    made = run.baseline(
+        monitor,
+        given.dataset,
+        given.output,
+        dataset_format=given.dataset_format,
+        ground_truth_attribute=given.ground_truth_attribute,
+        inference_attribute=given.inference_attribute,
+        probability_attribute=given.probability_attribute,
+        tolerance_sd=given.tolerance_sd,
+    )
+    block = next(value for name, value in made["constraints"].items() if name.endswith("_constraints"))
+    lines = [f"baseline of {made['records']:,} records; constraints:"]
+    lines += [f"  {name:<22} {_limit(one)}" for name, one in block.items()]
+    lines.append(f"written       {made['output']}/statistics.json, constraints.json")
+    _answer(given, made, lambda: lines)
+    return DONE
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from airflow_mq_provider import demo
+
+    progress = _Progress()
+    paths = demo.make(given.directory, progress=progress.say)
+    scheduled = [window.as_dict()["scheduled_time"] for window in demo.windows()]
+    answer = {"directory": given.directory, "monitors": [str(path) for path in paths], "scheduled_times": scheduled}
+    lines = [f"demo data in {given.directory}; judge a day of it:"]
+    lines += [f"  model-quality run {path} --at {scheduled[-1]}" for path in paths]
+    lines.append(f"scheduled times from {scheduled[0]} to {scheduled[-1]}, a day apart")
+    _answer(given, answer, lambda: lines)
+    return DONE
+
+
+def _monitor(given: argparse.Namespace) -> ModelQualityMonitor:
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+
+    return ModelQualityMonitor.from_file(given.monitor)
+
+
+def _scheduled(given: argparse.Namespace, monitor: ModelQualityMonitor) -> Window:
+    from airflow_mq_provider.window import analysis_window, parse_time
+
+    source = monitor.input
+    if given.at is None:
+        raise WindowError(
+            expected="--at TIME, or --window-start TIME with --window-end TIME",
+            came="neither",
+            where="the command line",
+            next_step="give the scheduled time, for example --at 2020-01-09T13:00:00Z",
+        )
+    interval_start = None
+    if given.interval_start is not None:
+        interval_start = parse_time(given.interval_start, field="--interval-start")
+    elif source.start_time_offset is None:
+        raise WindowError(
+            expected="--interval-start TIME, since the monitor has no start_time_offset",
+            came="no --interval-start",
+            where=f"the command line, and {given.monitor}",
+            next_step="give the start of the data interval, or the monitor a start_time_offset such as -P1D",
+        )
+    return analysis_window(
+        parse_time(given.at, field="--at"),
+        source.start_time_offset,
+        source.end_time_offset,
+        interval_start=interval_start,
+        source="command_line",
+    )
+
+
+def _explicit(given: argparse.Namespace) -> Window | None:
+    """The window that --window-start and --window-end give, None without them."""
+    if given.window_start is None and given.window_end is None:
+        return None
+    from airflow_mq_provider.window import explicit_window, parse_time
+
+    others = [f"--{name}" for name in ("at", "interval-start") if getattr(given, name.replace("-", "_")) is not None]
+    if given.window_start is None or given.window_end is None or others:
+        came = [f"--{name}" for name in ("window-start", "window-end") if getattr(given, name.replace("-", "_"))]
+        raise WindowError(
+            expected="--window-start and --window-end together, and no --at beside them",
+            came=", ".join(came + others),
+            where="the command line",
+            next_step="give both ends of the window, or --at alone",
+        )
+    return explicit_window(
+        parse_time(given.window_start, field="--window-start"), parse_time(given.window_end, field="--window-end")
+    )
+
+
+# --- answers ------------------------------------------------------------------------------------------------------------
+
+
+def _answer(given: argparse.Namespace, content: Mapping[str, Any], lines: Callable[[], Sequence[str]]) -> None:
+    # allow_nan=False: a bare NaN would be no JSON; undefined values are the text "NaN" already
+    print(json.dumps(content, indent=2, allow_nan=False) if given.json else "\n".join(lines()))
+
+
+_BOUNDS = {"LessThanThreshold": "at least", "GreaterThanThreshold": "at most"}
+
+
+class _Progress:
+    """Says on standard error how far long work is; what ends within two seconds says nothing."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """What an engine tells: a phase, and bytes."""
+        if total:
+            self.say(f"{phase}: {done / total:4.0%} of {total / 1e6:,.1f} MB")
+
+    def say(self, message: str) -> None:
+        """A line, unless the last one is less than two seconds old."""
+        if time.monotonic() - self._said >= 2:
+            self._said = time.monotonic()
+            print(message, file=sys.stderr)
+
+
+def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -> list[str]:
+    """A report as compact text: what was judged, each metric against its constraint, and where all of it lies."""
+    window, capture, labels, merge = (report[name] for name in ("window", "capture", "ground_truth", "merge"))
+    coverage = "none" if merge["label_coverage"] is None else f"{merge['label_coverage']:.1%}"
+    lines = [
+        f"{report['status']}: {report['reason']}",
+        f"monitor       {report['monitor']}",
+        f"window        {window['start']} to {window['end']}, scheduled {window['scheduled_time']} ({window['source']})",
+        f"labels as of  {report['ground_truth_as_of']}",
+        f"captures      {capture['used']:,} used of {capture['lines']:,} lines in {capture['files']:,} files"
+        f"{_others(capture, 'outside_window', 'dropped', 'duplicate_ids')}",
+        f"labels        {labels['used']:,} used of {labels['lines']:,} lines in {labels['files']:,} files"
+        f"{_others(labels, 'duplicate_labels')}",
+        f"coverage      {coverage}: {merge['matched']:,} rows matched"
+        f"{_others(merge, 'captures_without_label', 'labels_without_capture')}",
+    ]
+    for side, block in (("captures", capture), ("labels", labels), ("merge", merge)):
+        if block["rejected"]:
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in block["rejected"].items())
+            lines.append(f"rejected      {side}: {reasons}")
+    metrics = {name: metric for name, metric in report["metrics"].items() if "value" in metric}
+    judged = report["status"] != "NotJudged"
+    width = max(map(len, metrics), default=0)
+    lines += [
+        f"  {name:<{width}}  {_held(metric, (constraints or {}).get(name), judged)}" for name, metric in metrics.items()
+    ]
+    lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
+    lines.append(f"report        {report['output']}/report.json")
+    return lines
+
+
+def _others(block: Mapping[str, Any], *names: str) -> str:
+    return "".join(f", {block[name]:,} {name.replace('_', ' ')}" for name in names if block[name])
+
+
+def _held(metric: Mapping[str, Any], constraint: Any, judged: bool) -> str:
+    value = metric["value"]
+    text = f"{value:>10}" if isinstance(value, str) else f"{value:>10.4g}"
+    if constraint is None:
+        return text
+    beyond = judged and not isinstance(value, str) and constraint.violated_by(value)
+    return (
+        f"{text}  {_BOUNDS[constraint.comparison_operator]} {constraint.threshold:.4g}{'  VIOLATED' if beyond else ''}"
+    )
+
+
+def _limit(constraint: Mapping[str, Any]) -> str:
+    return f"{_BOUNDS[constraint['comparison_operator']]} {constraint['threshold']:.6g}"
