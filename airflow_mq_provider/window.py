@@ -35,7 +35,7 @@ _EXPLICIT_REMEDY = (
 
 
 class OffsetWarning(UserWarning):
-    """An offset was written in one of two forms that are no ISO 8601; the message shows the form that was understood."""
+    """An offset was written in one of two forms that are no ISO 8601; the message shows how it was understood."""
 
 
 # --- times
@@ -109,7 +109,7 @@ class Window:
             )
 
     def hours(self) -> tuple[datetime, ...]:
-        """The starts of the hours that the window touches, in order; a window that ends on the hour touches none there."""
+        """The starts of the hours that the window touches, in order; one that ends on the hour does not touch that."""
         first = self.start.replace(minute=0, second=0)
         count = -((first - self.end) // _HOUR)
         return tuple(first + i * _HOUR for i in range(count))
@@ -118,8 +118,8 @@ class Window:
     def report_folder(self) -> str:
         """The folder of the run's report, below endpoint and monitor (rule O1).
 
-        The hour of the scheduled time, as ``2020/01/09/13``; minutes follow where it is not on the hour, seconds where it is
-        not on the minute. An explicit window has a folder of its own below ``windows/``.
+        The hour of the scheduled time, as ``2020/01/09/13``; minutes follow where it is not on the hour, seconds where
+        it is not on the minute. An explicit window has a folder of its own below ``windows/``.
         """
         if self.source == "params":
             return f"windows/{_compact(self.start)}_{_compact(self.end)}"
@@ -170,8 +170,9 @@ def analysis_window(
 ) -> Window:
     """The window of a run: from the scheduled time plus start offset to the scheduled time plus end offset (rule W1).
 
-    Both offsets count from ``scheduled_time``. Without ``start_offset`` the window starts at ``interval_start``; without
-    ``end_offset`` it ends at the scheduled time. Offsets are lengths: a day is 24 hours, also where a clock changes.
+    Both offsets count from ``scheduled_time``. Without ``start_offset`` the window starts at ``interval_start``;
+    without ``end_offset`` it ends at the scheduled time. Offsets are lengths: a day is 24 hours, also where a clock
+    changes.
 
     Raises:
         OffsetError: an offset is none (rule W2).
@@ -243,10 +244,10 @@ def resolve_window(
     (b) an ``interval`` that is not empty;
     (c) an empty one: the schedule's period that ends at or before its end;
     (d) none: the schedule's period that ends at or before ``run_after``;
-    (e) no schedule: the end of an empty interval, else ``run_after``, floored to the hour of UTC; both offsets must be given.
+    (e) no schedule: an empty interval's end, else ``run_after``, floored to the hour of UTC; both offsets are needed.
 
-    ``period_before(t)`` answers start and end of the schedule's latest period that ends at or before ``t``; it is None where
-    the DAG has no schedule (an asset is none). An interval shorter than a second, or backwards, is empty.
+    ``period_before(t)`` answers start and end of the schedule's latest period that ends at or before ``t``; it is None
+    where the DAG has no schedule (an asset is none). An interval shorter than a second, or backwards, is empty.
 
     Raises:
         OffsetError: an offset is none (rule W2).
@@ -318,9 +319,9 @@ def ground_truth_as_of(
 ) -> AsOf:
     """The time up to which labels are read (rule I2).
 
-    ``choice`` is ``"schedule"`` for the window's scheduled time, ``"now"`` for ``now`` (the clock where that is None), or a time.
-    It is never later than the window's end plus ``max_delay``, an ISO 8601 duration forwards. ``source`` renames where it came
-    from: a sensor that waited for its time gives ``"sensor"``.
+    ``choice`` is ``"schedule"`` for the window's scheduled time, ``"now"`` for ``now`` (the clock where that is None),
+    or a time. It is never later than the window's end plus ``max_delay``, an ISO 8601 duration forwards. ``source``
+    renames where it came from: a sensor that waited for its time gives ``"sensor"``.
 
     Raises:
         WindowError: another choice, or a source that is none of `AS_OF_SOURCES`.
@@ -413,7 +414,7 @@ def sagemaker_offset(text: str, *, field: str) -> str:
     """
     normal = normalize_offset(text, field=field)
     if "W" in normal:
-        sign, weeks, days, rest = _WEEKS.fullmatch(normal).groups()  # type: ignore[union-attr] # a duration with weeks fits
+        sign, weeks, days, rest = _WEEKS.fullmatch(normal).groups()  # type: ignore[union-attr]
         normal = f"{sign}P{7 * int(weeks) + int(days or 0)}D{rest}"
     if len(normal) > SAGEMAKER_OFFSET_LENGTH:
         raise OffsetError(
@@ -437,7 +438,7 @@ def offset_fault(start_offset: str | None, end_offset: str | None) -> str | None
     if start < end:
         return None
     against = f"end_time_offset {end_offset!r}" if end_offset is not None else "the scheduled time, the window's end"
-    return f"{start_offset!r} does not lie before {against}: every window would be empty; reach further back with the start"
+    return f"{start_offset!r} does not lie before {against}: every window would be empty; let it reach further back"
 
 
 def parse_delay(text: str, *, field: str) -> timedelta:
