@@ -1,7 +1,7 @@
 """WHAT is watched: `ModelQualityMonitor` and its parts, in YAML and JSON, and how its labels and attributes are read.
 
-A monitor is frozen, and valid from the moment it exists: all faults of a declaration are told at once, each by its field, in
-one `MonitorError`. Field names are SageMaker's in snake_case. docs/settings.md explains every setting.
+A monitor is frozen, and valid from the moment it exists: all faults of a declaration are told at once, each by its
+field, in one `MonitorError`. Field names are SageMaker's in snake_case. docs/settings.md explains every setting.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _EXACT = 2.0**53
 def label_text(value: object) -> str:
     """The one form in which labels and classes are compared (rule I5). Its own form is itself.
 
-    A text is trimmed; if then a number in decimal digits that a double holds as whole and below 2**53, it is that number
-    without sign of zero, leading zeros, fraction or exponent (``" 1"``, ``1.0``, ``1e0`` are ``1``); if a truth value in any
-    case, it is ``true`` or ``false``; else it stays as it is (``1_000`` and ``nan`` too). Numbers and truth values of JSON
-    take the form of their text.
+    A text is trimmed; if then a number in decimal digits that a double holds as whole and below 2**53, it is that
+    number without sign of zero, leading zeros, fraction or exponent (``" 1"``, ``1.0``, ``1e0`` are ``1``); if a truth
+    value in any case, it is ``true`` or ``false``; else it stays as it is (``1_000`` and ``nan`` too). Numbers and
+    truth values of JSON take the form of their text.
 
     Raises:
         TypeError: the value is no text, number or truth value.
@@ -80,9 +80,9 @@ def label_text(value: object) -> str:
 def payload_path(attribute: str) -> str:
     """The JMESPath expression for what an attribute names in a JSON payload (rule I3).
 
-    An index is that element of an array. A leading ``$`` or ``$.`` is dropped. A text with one of the signs ``[]{}()|&*@"'`` or
-    the backtick is JMESPath already; any other is a key, or keys separated by dots, which need not be JMESPath identifiers
-    (``churn-probability``).
+    An index is that element of an array. A leading ``$`` or ``$.`` is dropped. A text with one of the signs
+    ``[]{}()|&*@"'`` or the backtick is JMESPath already; any other is a key, or keys separated by dots, which need not
+    be JMESPath identifiers (``churn-probability``).
 
     Raises:
         ValueError: the attribute can name nothing; the message says why.
@@ -253,7 +253,8 @@ def _environment(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if len(name) > 256 or not _ENVIRONMENT_NAME.fullmatch(name):
             raise ValueError(
-                f"names are letters, digits and _, begin with no digit and have at most 256 characters, came {_shown(name)}"
+                "names are letters, digits and _, begin with no digit, have at most 256 characters, "
+                f"came {_shown(name)}"
             )
         if len(text) > 256:
             # the text itself may be a secret
@@ -379,8 +380,8 @@ DatasetFormat = Annotated[
 class EndpointInput(_Declared):
     """The endpoint whose captured predictions are judged; SageMaker's ``EndpointInput``.
 
-    Captures lie below ``data_captured_destination_uri/endpoint_name/variant_name``. The destination may be absent, as an
-    imported job definition does not know it: a run then says so.
+    Captures lie below ``data_captured_destination_uri/endpoint_name/variant_name``. The destination may be absent, as
+    an imported job definition does not know it: a run then says so.
     """
 
     endpoint_name: Name
@@ -419,7 +420,7 @@ def _groups_and_subnets(value: tuple[str, ...], info: ValidationInfo) -> tuple[s
 
 
 class NetworkSettings(_Declared):
-    """The network in which SageMaker runs its jobs; SageMaker's ``NetworkConfig``, its ``VpcConfig`` without the extra level."""
+    """The network in which SageMaker runs its jobs: its ``NetworkConfig``, with ``VpcConfig`` on the same level."""
 
     enable_inter_container_traffic_encryption: StrictFlag = False
     enable_network_isolation: StrictFlag = False
@@ -459,8 +460,8 @@ class SageMakerSettings(_Declared):
 class ModelQualityMonitor(_Declared):
     """What is watched, how it is judged, and where the results go.
 
-    Exactly one of ``endpoint_input`` and ``batch_transform_input`` is given. Each URI may hold a Jinja template; it is then
-    validated when it is rendered (`render`).
+    Exactly one of ``endpoint_input`` and ``batch_transform_input`` is given. Each URI may hold a Jinja template; it is
+    then validated when it is rendered (`render`).
 
     Raises:
         MonitorError: every fault, each by its field.
@@ -539,8 +540,8 @@ class ModelQualityMonitor(_Declared):
     def definition_hash(self) -> str:
         """16 hexadecimal digits that name what decides a run's result; the same in every process and Python.
 
-        All fields count but ``publish_cloudwatch_metrics`` and ``sagemaker``; of the latter a preprocessing script and the
-        environment it sees do.
+        All fields count but ``publish_cloudwatch_metrics`` and ``sagemaker``; of the latter a preprocessing script and
+        the environment it sees do.
         """
         # imported here: a DAG file that is parsed needs no hash
         import hashlib
@@ -574,7 +575,7 @@ class ModelQualityMonitor(_Declared):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """The monitor of a YAML or JSON file: a path, or a ``file://`` URI. Plain paths in it are relative to its folder.
+        """The monitor of a YAML or JSON file, named by path or ``file://`` URI; plain paths in it start at its folder.
 
         Raises:
             MonitorError: the file cannot be read, or declares no monitor; every fault, each by its field.
@@ -606,8 +607,9 @@ class ModelQualityMonitor(_Declared):
     def from_text(cls, text: str, source: str) -> Self:
         """The monitor that YAML or JSON text declares; ``source`` names it in errors.
 
-        Where ``source`` is an absolute path or URI, plain paths in the text are relative to its folder; else they stay as they
-        are. The text is JSON where ``source`` ends in ``.json`` or it begins with ``{`` and ``source`` ends in neither ``.yaml`` nor ``.yml``.
+        Where ``source`` is an absolute path or URI, plain paths in the text are relative to its folder; else they stay
+        as they are. The text is JSON where ``source`` ends in ``.json`` or it begins with ``{`` and ``source`` ends in
+        neither ``.yaml`` nor ``.yml``.
 
         Raises:
             MonitorError: every fault, each by its field.
@@ -630,7 +632,7 @@ class ModelQualityMonitor(_Declared):
             raise MonitorError(error.faults, where=source) from None
 
     def to_yaml(self) -> str:
-        """The monitor as YAML that `from_text` reads back equal: its fields in order, those with their defaults left out."""
+        """The monitor as YAML that `from_text` reads back equal: its fields in order, but those at their defaults."""
         import yaml
 
         written = self._written()
@@ -639,7 +641,7 @@ class ModelQualityMonitor(_Declared):
         return str(yaml.safe_dump(written, sort_keys=False, allow_unicode=readable, width=120))
 
     def to_json(self) -> str:
-        """The monitor as JSON that `from_text` reads back equal: its fields in order, those with their defaults left out."""
+        """The monitor as JSON that `from_text` reads back equal: its fields in order, but those at their defaults."""
         return json.dumps(self._written(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def _written(self) -> dict[str, Any]:
