@@ -121,7 +121,7 @@ def rows(problem_type: str, actual: Any, predicted: Any, probability: Any = None
 
 
 def document(merged: MergedRows, **settings: Any) -> dict[str, Any]:
-    given = {"threshold": 0.5, "evaluation_time": "2020-01-09T13:00:00Z"} | settings
+    given: dict[str, Any] = {"threshold": 0.5, "evaluation_time": "2020-01-09T13:00:00Z"} | settings
     return statistics(merged.problem_type, state_of(merged), **given).as_document()
 
 
@@ -313,7 +313,7 @@ def test_unknown_metrics_are_refused_with_the_nearest_name():
     document = {
         "binary_classification_constraints": {"truePositiveRate": {"threshold": 1, "comparison_operator": LESS}}
     }
-    with pytest.raises(DocumentError, match="no metric of BinaryClassification .nearest: true_positive_rate"):
+    with pytest.raises(DocumentError, match=r"no metric of BinaryClassification .nearest: true_positive_rate"):
         read_constraints(document, BINARY, "here")
 
 
@@ -339,7 +339,7 @@ def test_the_constraints_of_data_quality_are_refused(real: Path):
     ],
 )
 def test_the_constraints_of_another_problem_type_are_refused(document):
-    with pytest.raises(DocumentError, match="came regression_constraints|and regression_constraints"):
+    with pytest.raises(DocumentError, match=r"came regression_constraints|and regression_constraints"):
         read_constraints(document, BINARY, "here")
 
 
