@@ -1,1 +1,1 @@
-"""Hooks: Airflow connections made into the storage that runs read and write."""
+"""Hooks: what Airflow knows (a connection, the run a task is in), made into what the rooms below work with."""

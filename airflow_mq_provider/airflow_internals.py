@@ -1,0 +1,98 @@
+"""Everything this package takes from Airflow and the amazon provider that neither promises to keep.
+
+Public interfaces (`airflow.sdk`, `airflow.triggers.base`) are imported where they are used. What is internal is imported
+here and nowhere else, each with its reason, so that a new Airflow means changes in one file. Nothing of Airflow is imported
+at module level: a DAG file that is parsed pays for none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_INSTANT = timedelta(microseconds=1)
+
+
+def schedule_periods(timetable: Any) -> Callable[[datetime], tuple[datetime, datetime]] | None:
+    """Return what floors a time to a DAG's schedule, or None where the DAG has no schedule.
+
+    The function maps ``t`` to the schedule's latest period that ends at or before ``t`` (rule W3, cases c and d): between
+    the two latest ticks of a cron expression, in the timetable's own time zone; between the two latest events; for a delta,
+    which has no ticks of its own, from ``t`` minus the delta to ``t``; for a timetable of somebody else's the interval that
+    it infers.
+
+    ``timetable`` is that of a parsed DAG. Manual, asset-triggered, once and continuous schedules give None.
+    """
+    # The task SDK's timetables only declare, those of the core compute. No public function leads from one to the other.
+    from airflow.serialization.encoders import coerce_to_core_timetable
+
+    core = coerce_to_core_timetable(timetable)
+    core = getattr(core, "timetable", core)  # of assets or time, the time
+    if (latest := _latest_tick(core)) is not None:
+        return lambda time: (latest(latest(time) - _INSTANT), latest(time))
+    if (delta := getattr(core, "_delta", None)) is not None:
+        return lambda time: (time - delta, time)
+    if not core.periodic:
+        return None
+    return lambda time: _inferred(core, time)
+
+
+def _latest_tick(core: Any) -> Callable[[datetime], datetime] | None:
+    """Return what gives the latest tick at or before a time, or None where the timetable has no ticks."""
+    from airflow.timetables.events import EventsTimetable
+    from airflow.timetables.interval import CronDataIntervalTimetable
+    from airflow.timetables.trigger import MultipleCronTriggerTimetable
+
+    if isinstance(core, EventsTimetable):
+        return lambda time: max((event for event in core.event_dates if event <= time), default=time)
+    parts = core._timetables if isinstance(core, MultipleCronTriggerTimetable) else [core]
+    if not all(hasattr(part, "_expression") for part in parts):
+        return None
+    # A trigger timetable infers an interval of its own, mostly an empty one; the ticks are those of the expression.
+    crons = [CronDataIntervalTimetable(part._expression, part._timezone) for part in parts]
+    return lambda time: max(_inferred(cron, time)[1] for cron in crons)
+
+
+def _inferred(core: Any, time: datetime) -> tuple[datetime, datetime]:
+    import pendulum
+
+    interval = core.infer_manual_data_interval(run_after=pendulum.instance(time))
+    return interval.start, interval.end
+
+
+def s3_clients(hook: Any) -> tuple[Callable[[], Any], str | None]:
+    """Return what makes S3 clients over an Airflow connection, and the region they talk to.
+
+    ``hook`` is an amazon hook. The connection is read and its credentials are resolved here, once: only the process of the
+    task itself may ask Airflow for a connection, while the local engine makes its clients in forked children. The
+    connection's endpoint, region, ``verify`` and botocore configuration are honoured; retries are adaptive unless the
+    connection says otherwise. Temporary credentials refresh themselves in whichever process uses them.
+    """
+    from botocore.config import Config
+
+    session = hook.get_session(region_name=hook.region_name)
+    session.get_credentials()
+    # These are the arguments of the hook's own get_client_type, which would ask for the connection again in a child.
+    config = Config(retries={"mode": "adaptive", "max_attempts": 8}).merge(hook._get_config())
+    endpoint_url = hook.conn_config.get_service_endpoint_url(service_name="s3")
+    verify = hook.verify
+
+    def make_client() -> Any:
+        return session.client("s3", endpoint_url=endpoint_url, config=config, verify=verify)
+
+    return make_client, session.region_name
+
+
+def in_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Awaitable[Result]]:
+    """Return the awaitable form of a blocking function, for triggers.
+
+    It runs in the event loop's thread pool. asgiref's form is used, not `asyncio.to_thread`: a function that asks Airflow
+    for a connection finds its way back to the triggerer's loop only from there in Airflow 3.1 and 3.2.
+    """
+    from asgiref.sync import sync_to_async
+
+    return sync_to_async(function, thread_sensitive=False)

@@ -1,0 +1,353 @@
+"""A monitor as a DAG, or as a group of tasks in a DAG of one's own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, DeltaDataIntervalTimetable, Param, TaskGroup
+
+from airflow_mq_provider.hooks.task_context import PARAM_AS_OF
+from airflow_mq_provider.operators.model_quality import (
+    EnforceVerdictOperator,
+    GroundTruthMergeOperator,
+    QualityAnalysisOperator,
+    check_choices,
+)
+from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruthSensor
+from airflow_mq_provider.window import PARAM_END, PARAM_START, parse_offset
+
+if TYPE_CHECKING:
+    from airflow.sdk import XComArg
+
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+
+SIDE_BY_SIDE = 16
+"""Runs at a time of a DAG that waits for labels: each may wait for days while the next windows come."""
+
+RETRIES = {"retries": 2, "retry_delay": timedelta(minutes=1)}
+"""What a task of `model_quality_dag` does after a failure that may pass, unless ``default_args`` say otherwise."""
+
+
+class ModelQualityTaskGroup(TaskGroup):
+    """The tasks of one monitor in a DAG of one's own: those of `model_quality_dag`.
+
+    The DAG gives the window: its data interval, or what rule W3 makes of a run without one. Put `run_params` among the DAG's
+    params to let people give a window or an as-of time by hand.
+
+    ``result`` is what `QualityAnalysisOperator` returns, for tasks that follow.
+
+    Args:
+        group_id: The group's id; its tasks are called ``<group_id>.<task>`` unless ``prefix_group_id=False``.
+        monitor: As of `GroundTruthMergeOperator`.
+        group: Further arguments of Airflow's `TaskGroup`.
+        arguments: Those of `monitoring_tasks`.
+    """
+
+    def __init__(
+        self,
+        group_id: str,
+        monitor: ModelQualityMonitor | Mapping[str, Any] | str,
+        *,
+        group: Mapping[str, Any] | None = None,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(group_id=group_id, **(group or {}))
+        with self:
+            self.result: XComArg = monitoring_tasks(monitor, **arguments)
+
+
+def monitoring_tasks(
+    monitor: ModelQualityMonitor | Mapping[str, Any] | str,
+    *,
+    on_violation: str = "continue",
+    on_not_judged: str = "continue",
+    wait_for_captures: str | None = None,
+    wait_for_ground_truth: str | None = None,
+    ground_truth_coverage: float = 0.95,
+    deferrable: bool | None = None,
+    max_runtime: timedelta | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    aws_conn_id: str | None = "aws_default",
+    region_name: str | None = None,
+    verify: bool | str | None = None,
+    botocore_config: dict[str, Any] | None = None,
+) -> XComArg:
+    """Make the tasks of a monitor in the DAG or group of the surrounding ``with``, and return the analysis's result.
+
+    They are ``wait_for_captures`` and ``wait_for_ground_truth`` where asked for, ``merge_ground_truth``, ``analyze_quality``,
+    and ``enforce_verdict`` where the verdict is to count.
+
+    Args:
+        monitor: As of `GroundTruthMergeOperator`.
+        on_violation: ``continue``, or ``fail`` to fail the run where a constraint is violated, once the report stands.
+        on_not_judged: ``continue``, or ``fail`` or ``skip`` where nothing could be judged. `EnforceVerdictOperator` is there
+            only where one of the two is no ``continue``.
+        wait_for_captures: ISO 8601 duration: a `CaptureSensor` of that grace stands first.
+        wait_for_ground_truth: ISO 8601 duration: a `GroundTruthSensor` waits at the longest until so long after the
+            scheduled time.
+        ground_truth_coverage: The share of labelled captures for which that sensor waits.
+        deferrable: How the sensors wait; see there.
+        max_runtime: The longest a run may take, half of it for each of the two tasks, as SageMaker splits the hour; a task
+            that takes longer is stopped and fails. Nothing is stopped by default.
+        engine: As of `GroundTruthMergeOperator`, like what follows.
+        workers: Processes of the local engine.
+        aws_conn_id: The connection for S3.
+        region_name: Another region than the connection's.
+        verify: How certificates are verified, where not as the connection says.
+        botocore_config: Further settings of S3 clients.
+    """
+    check_choices(on_violation, on_not_judged)
+    connection: dict[str, Any] = {
+        "aws_conn_id": aws_conn_id,
+        "region_name": region_name,
+        "verify": verify,
+        "botocore_config": botocore_config,
+    }
+    work: dict[str, Any] = {"engine": engine, "workers": workers}
+    limit: dict[str, Any] = {"execution_timeout": max_runtime / 2} if max_runtime else {}
+    sensors: list[CaptureSensor | GroundTruthSensor] = []
+    if wait_for_captures is not None:
+        sensors.append(
+            CaptureSensor(
+                task_id="wait_for_captures",
+                monitor=monitor,
+                grace=wait_for_captures,
+                deferrable=deferrable,
+                **connection,
+            )
+        )
+    as_of = None
+    if wait_for_ground_truth is not None:
+        labels = GroundTruthSensor(
+            task_id="wait_for_ground_truth",
+            monitor=monitor,
+            coverage=ground_truth_coverage,
+            latest=wait_for_ground_truth,
+            deferrable=deferrable,
+            **work,
+            **connection,
+        )
+        as_of = labels.output
+        sensors.append(labels)
+    merge = GroundTruthMergeOperator(
+        task_id="merge_ground_truth", monitor=monitor, as_of=as_of, **work, **connection, **limit
+    )
+    analyze = QualityAnalysisOperator(
+        task_id="analyze_quality",
+        monitor=monitor,
+        handover=merge.output,
+        as_of=as_of,
+        **work,
+        **connection,
+        **limit,
+    )
+    for before, after in pairwise([*sensors, merge]):
+        before >> after
+    if (on_violation, on_not_judged) != ("continue", "continue"):
+        EnforceVerdictOperator(
+            task_id="enforce_verdict",
+            verdict=analyze.output,
+            on_violation=on_violation,
+            on_not_judged=on_not_judged,
+        )
+    return analyze.output
+
+
+def model_quality_dag(
+    monitor: ModelQualityMonitor | str,
+    *,
+    schedule: Any = None,
+    start_date: datetime | None = None,
+    dag_id: str | None = None,
+    catchup: bool = False,
+    max_active_runs: int | None = None,
+    on_violation: str = "continue",
+    on_not_judged: str = "continue",
+    wait_for_captures: str | None = None,
+    wait_for_ground_truth: str | None = None,
+    ground_truth_coverage: float = 0.95,
+    deferrable: bool | None = None,
+    max_runtime: timedelta | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    aws_conn_id: str | None = "aws_default",
+    region_name: str | None = None,
+    verify: bool | str | None = None,
+    botocore_config: dict[str, Any] | None = None,
+    **dag: Any,
+) -> DAG:
+    """Return a DAG that judges a model window by window: on its schedule, by hand, in backfills.
+
+    Nothing is read and nothing heavy is imported when it is parsed. Trigger it with the params ``window_start`` and
+    ``window_end`` for any window, with ``as_of`` for labels that came late; docs/airflow.md tells what each way of running
+    does to the window.
+
+    Args:
+        monitor: A `ModelQualityMonitor`, or the path or URI of its YAML or JSON, read when tasks run; a relative path is
+            relative to the DAG file.
+        schedule: A cron expression in UTC, which becomes a timetable with data intervals (rule W4); a timedelta, the same; a
+            timetable; assets; or None, to run by hand only.
+        start_date: When the first interval may start; backfills before it run no task.
+        dag_id: The monitor's name unless given; of a file its name without ending.
+        catchup: Whether windows since the start date are judged when the DAG is first switched on.
+        max_active_runs: One at a time unless given; 16 where runs wait for labels. Backfills have a limit of their own.
+        on_violation: As of `monitoring_tasks`, like what follows: ``continue`` or ``fail``.
+        on_not_judged: ``continue``, ``fail`` or ``skip``.
+        wait_for_captures: How long after the scheduled time to wait for captures, as ``PT1H``.
+        wait_for_ground_truth: How long after the scheduled time to wait for labels, as ``P7D``.
+        ground_truth_coverage: The share of labelled captures that is enough.
+        deferrable: How sensors wait; in the triggerer unless this is False.
+        max_runtime: The longest a run may take, half of it for each task; no limit by default.
+        engine: ``local`` or ``reference``; by default the setting ``[model_quality] engine``.
+        workers: Processes of the local engine; by default the setting ``[model_quality] workers``.
+        aws_conn_id: The connection for S3.
+        region_name: Another region than the connection's.
+        verify: How certificates are verified, where not as the connection says.
+        botocore_config: Further settings of S3 clients.
+        **dag: Further arguments of Airflow's `DAG`: tags, default_args (two retries unless they say otherwise), callbacks.
+
+    Raises:
+        ValueError: a choice that is none, or no DAG id can be made of the monitor's path.
+    """
+    made = DAG(
+        dag_id or _dag_id(monitor),
+        schedule=_timetable(schedule),
+        start_date=start_date,
+        catchup=catchup,
+        max_active_runs=max_active_runs or (SIDE_BY_SIDE if wait_for_ground_truth is not None else 1),
+        params=run_params() | dict(dag.pop("params", None) or {}),
+        default_args=RETRIES | dict(dag.pop("default_args", None) or {}),
+        doc_md=dag.pop("doc_md", None) or _documentation(monitor),
+        **dag,
+    )
+    # Airflow takes the file of whoever called DAG() for the DAG's own; that is the file which called this function.
+    made.fileloc = sys._getframe(1).f_code.co_filename
+    with made:
+        monitoring_tasks(
+            monitor,
+            on_violation=on_violation,
+            on_not_judged=on_not_judged,
+            wait_for_captures=wait_for_captures,
+            wait_for_ground_truth=wait_for_ground_truth,
+            ground_truth_coverage=ground_truth_coverage,
+            deferrable=deferrable,
+            max_runtime=max_runtime,
+            engine=engine,
+            workers=workers,
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            verify=verify,
+            botocore_config=botocore_config,
+        )
+    return made
+
+
+def run_params() -> dict[str, Param]:
+    """Return the params of a monitoring run, which make the form under Airflow's Trigger button.
+
+    ``window_start`` and ``window_end`` give an explicit window (rule W3 a), ``as_of`` up to when labels are read (rule I2). A
+    value of another form is refused before the run exists; that both ends are given and in order, when it starts.
+    """
+    window: dict[str, Any] = {"type": ["null", "string"], "format": "date-time", "section": "Window"}
+    return {
+        PARAM_START: Param(
+            None,
+            title="Window start",
+            description_md="Judge this window instead of the run's own; with its end, or not at all. For example "
+            "`2026-11-08T13:00:00Z`.",
+            **window,
+        ),
+        PARAM_END: Param(
+            None,
+            title="Window end",
+            description_md="The window goes up to this time and without it.",
+            **window,
+        ),
+        PARAM_AS_OF: Param(
+            None,
+            type=["null", "string"],
+            pattern=_AS_OF,
+            examples=["schedule", "now"],
+            title="Labels as of",
+            description_md="Labels are read up to this time: `schedule` (the run's scheduled time, also the default), `now` "
+            "(labels that came late count too), or a time such as `2026-11-16T00:00:00Z`. A run that is given one does not "
+            "wait for labels.",
+            section="Labels",
+        ),
+    }
+
+
+_AS_OF = r"^(schedule|now|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?)$"
+
+
+def _dag_id(monitor: ModelQualityMonitor | str) -> str:
+    if not isinstance(monitor, str):
+        return monitor.name
+    stem = PurePosixPath(monitor).stem
+    if "{{" in monitor or not stem:
+        raise ValueError(f"give a dag_id: none can be made of the monitor's path {monitor!r}")
+    return stem
+
+
+def _timetable(schedule: Any) -> Any:
+    """Return a schedule whose runs have data intervals; Airflow makes empty ones of cron strings and deltas (rule W4)."""
+    if isinstance(schedule, str) and schedule not in ("@once", "@continuous"):
+        return CronDataIntervalTimetable(schedule, timezone="UTC")
+    if isinstance(schedule, timedelta):
+        return DeltaDataIntervalTimetable(schedule)
+    return schedule
+
+
+def _documentation(monitor: ModelQualityMonitor | str) -> str:
+    if isinstance(monitor, str):
+        return (
+            f"### Model quality\n\nThe monitor is declared in `{monitor}`, which is read when tasks run.\n\n{_BY_HAND}"
+        )
+    source = monitor.input
+    of = f"endpoint `{monitor.endpoint_name}`" if monitor.endpoint_name else "batch transform jobs"
+    since = _before(source.start_time_offset, "start_time_offset") or "the start of the run's data interval"
+    until = _before(source.end_time_offset, "end_time_offset") or "that time"
+    return f"""### Model quality of `{monitor.name}`
+
+{monitor.problem_type} of {of}.
+
+**Window.** The scheduled time is the end of the run's data interval. The window goes from {since} up to {until}, without \
+that end itself, in UTC.
+
+**Labels** are read from `{monitor.ground_truth_uri}`, up to the scheduled time unless the run says otherwise.
+
+**Reports** lie under `{monitor.report_root}/yyyy/mm/dd/hh/` of the scheduled time, those of explicit windows under \
+`{monitor.report_root}/windows/`. A report is complete when its `report.json` is there.
+
+{_BY_HAND}"""
+
+
+def _before(offset: str | None, field: str) -> str | None:
+    """Return an offset in words: ``-P8D`` is 8 days before the scheduled time."""
+    if offset is None:
+        return None
+    left, words = -parse_offset(offset, field=field), []
+    for name, unit in _UNITS.items():
+        count, left = divmod(left, unit)
+        if count:
+            words.append(f"{count} {name}{'s' if count > 1 else ''}")
+    return f"{' '.join(words)} before it (`{offset}`)" if words else f"that time (`{offset}`)"
+
+
+_UNITS = {
+    "day": timedelta(days=1),
+    "hour": timedelta(hours=1),
+    "minute": timedelta(minutes=1),
+    "second": timedelta(seconds=1),
+}
+
+_BY_HAND = (
+    "Trigger with `window_start` and `window_end` for any window, with `as_of` `now` to count labels that came late. "
+    "Any task may be cleared alone, at any time."
+)

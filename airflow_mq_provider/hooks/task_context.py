@@ -1,0 +1,181 @@
+"""What a task knows when it runs: its monitor, its storage, its window, up to when it reads labels, its settings.
+
+Operators and sensors of all kinds ask here, so that each question has one answer in a DAG run, whoever asks first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_mq_provider.exceptions import MonitorError, WindowError
+from airflow_mq_provider.window import PARAM_END, PARAM_START, AsOf, Window, ground_truth_as_of, resolve_window
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+    from airflow_mq_provider.storage import Storage
+
+#: the param of a DAG run that says up to when labels are read
+PARAM_AS_OF = "as_of"
+#: the section of Airflow's configuration, described in get_provider_info.py
+SECTION = "model_quality"
+
+Declaration = Mapping[str, Any] | str
+
+
+class MonitorTask(Protocol):
+    """The arguments that every operator and sensor of a monitor takes; docs/airflow.md tells what each does."""
+
+    monitor: Any
+    aws_conn_id: str | None
+    region_name: str | None
+    verify: bool | str | None
+    botocore_config: dict[str, Any] | None
+
+    def render_template(self, content: Any, context: Any) -> Any:
+        """Render what holds templates, as every Airflow operator does."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedMonitor:
+    """A monitor with its storage and the window of this DAG run."""
+
+    monitor: ModelQualityMonitor
+    storage: Storage
+    region: str | None
+    window: Window
+
+
+def declaration(monitor: ModelQualityMonitor | Declaration) -> Declaration:
+    """Return a monitor as a template field holds it: its fields as plain JSON, so that Airflow renders and shows each one.
+
+    The path or URI of a file stays text.
+    """
+    if isinstance(monitor, str):
+        return monitor
+    if isinstance(monitor, Mapping):
+        return dict(monitor)
+    return monitor.model_dump(mode="json", exclude_defaults=True)
+
+
+def open_monitor(task: MonitorTask, context: Context) -> OpenedMonitor:
+    """Return the task's monitor, whole and validated, with storage and window.
+
+    A monitor that is a path is read now: an absolute path or URI as it is, another one below the folder of the DAG file.
+    Templates in it are rendered like those of the task's own arguments.
+
+    Raises:
+        MonitorError: the declaration is none; every fault is named.
+        WindowError: the run gives no window.
+        InputError: the file cannot be read.
+    """
+    from airflow_mq_provider.hooks.model_quality import storage_for
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+
+    connection: dict[str, Any] = {
+        "aws_conn_id": task.aws_conn_id,
+        "region_name": task.region_name,
+        "verify": task.verify,
+        "botocore_config": task.botocore_config,
+    }
+    if isinstance(task.monitor, str):
+        source = monitor_file(task.monitor, folder=context["dag"].folder)
+        storage, _ = storage_for([source], **connection)
+        monitor = ModelQualityMonitor.from_text(storage.read(source).decode(), source)
+        if monitor.has_templates:
+            monitor = monitor.render(lambda text: str(task.render_template(text, context)))
+    else:
+        monitor = ModelQualityMonitor.model_validate(task.monitor)
+    key = monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None
+    storage, region = storage_for(uris(monitor), **connection, kms_key_id=key)
+    return OpenedMonitor(monitor, storage, region, run_window(monitor, context))
+
+
+def monitor_file(text: str, *, folder: str) -> str:
+    """Return where a monitor's file lies: relative paths are relative to the folder of the DAG file."""
+    if "://" in text or PurePosixPath(text).is_absolute():
+        return text
+    return str(PurePosixPath(folder, text))
+
+
+def uris(monitor: ModelQualityMonitor) -> list[str]:
+    """Return every place that a run of this monitor reads or writes, as far as the monitor says."""
+    places = [
+        monitor.input.data_captured_destination_uri,
+        monitor.ground_truth_uri,
+        monitor.output_uri,
+        monitor.constraints_uri,
+    ]
+    return [place for place in places if place]
+
+
+def run_window(monitor: ModelQualityMonitor, context: Context) -> Window:
+    """Return the window of this DAG run by rule W3; of one run always the same, whenever and however often it is asked."""
+    from airflow_mq_provider.airflow_internals import schedule_periods
+
+    params, dag_run = context["params"], context["dag_run"]
+    start, end = dag_run.data_interval_start, dag_run.data_interval_end
+    return resolve_window(
+        start_offset=monitor.input.start_time_offset,
+        end_offset=monitor.input.end_time_offset,
+        params_start=params.get(PARAM_START),
+        params_end=params.get(PARAM_END),
+        interval=(start, end) if start is not None and end is not None else None,
+        run_after=dag_run.run_after,
+        period_before=schedule_periods(context["dag"].timetable),
+    )
+
+
+def run_as_of(opened: OpenedMonitor, context: Context, satisfied: Mapping[str, str] | None = None) -> AsOf:
+    """Return up to when this run reads labels (rule I2).
+
+    The run's param ``as_of`` if it has one; else the time at which a `GroundTruthSensor` was satisfied, where ``satisfied``
+    is what that returned; else the scheduled time.
+    """
+    chosen = context["params"].get(PARAM_AS_OF)
+    source = None
+    if not chosen and satisfied:
+        chosen, source = satisfied["as_of"], satisfied["source"]
+    return ground_truth_as_of(
+        chosen or "schedule", opened.window, max_delay=opened.monitor.ground_truth_max_delay, source=source
+    )
+
+
+def engine_and_workers(engine: str | None, workers: int | None) -> tuple[str, int | None]:
+    """Return what a task does its work with: its own arguments, else the settings. None workers are all cores."""
+    from airflow.sdk.configuration import conf
+
+    engine = engine or conf.get(SECTION, "engine", fallback="local")
+    workers = workers or conf.getint(SECTION, "workers", fallback=0)
+    return engine, workers or None
+
+
+@contextmanager
+def failing_for_good() -> Iterator[None]:
+    """Fail the task without retries where a retry cannot help: what was declared is wrong, not what was found."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    try:
+        yield
+    except (MonitorError, WindowError) as error:
+        raise AirflowFailException(str(error)) from error
+
+
+def progress_log(log: Any, *, every: float = 10.0) -> Callable[[str, int, int], None]:
+    """Return what an engine tells its progress to: a line in the task's log every few seconds, and none in short runs."""
+    import time
+
+    last = time.monotonic()
+
+    def tell(phase: str, done: int, total: int) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - last >= every:
+            last = now
+            log.info("%s: %.0f %% of %.0f MB", phase, 100 * done / max(total, 1), total / 1e6)
+
+    return tell

@@ -1,0 +1,320 @@
+"""The tasks of a monitoring run: merge, analyze, and, where it is asked for, make the verdict count.
+
+Each is thin: which window, then `airflow_mq_provider.run`, then a small JSON for the next one. Each may be cleared alone and
+run again, at any time and as often as one likes: the same inputs give the same report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import Asset, AssetAlias, BaseOperator
+
+from airflow_mq_provider.hooks.task_context import (
+    Declaration,
+    OpenedMonitor,
+    declaration,
+    engine_and_workers,
+    failing_for_good,
+    open_monitor,
+    progress_log,
+    run_as_of,
+)
+from airflow_mq_provider.links.model_quality import ModelQualityReportLink
+from airflow_mq_provider.window import format_time, hour_folder
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+    from airflow_mq_provider.storage import Storage
+    from airflow_mq_provider.window import Window
+
+ON_VIOLATION = ("continue", "fail")
+ON_NOT_JUDGED = ("continue", "fail", "skip")
+
+HEADLINES: dict[str, tuple[str, ...]] = {
+    "BinaryClassification": ("accuracy", "f1", "auc"),
+    "MulticlassClassification": ("accuracy", "weighted_f1"),
+    "Regression": ("rmse", "mae", "r2"),
+}
+"""The metrics that asset events carry, and pages show first, by problem type."""
+
+
+def report_asset(monitor_name: str) -> Asset:
+    """Return the asset that stands for a monitor's reports; a retraining DAG takes it as its ``schedule``.
+
+    Its name and its URI are both ``x-model-quality://<monitor>``, so ``Asset("x-model-quality://churn")`` is the same one.
+    """
+    return Asset(f"x-model-quality://{monitor_name}")
+
+
+class _MonitorOperator(BaseOperator):
+    """What both operators of a run share: a monitor, a connection, an engine."""
+
+    template_fields: Sequence[str] = ("monitor", "aws_conn_id", "region_name", "verify")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"monitor": "json"}
+    ui_color = "#f0ede4"
+
+    def __init__(
+        self,
+        *,
+        monitor: ModelQualityMonitor | Declaration,
+        engine: str | None = None,
+        workers: int | None = None,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.monitor = declaration(monitor)
+        self.engine = engine
+        self.workers = workers
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    def _open(self, context: Context) -> OpenedMonitor:
+        opened = open_monitor(self, context)
+        window = opened.window
+        self.log.info(
+            "%s: window %s to %s, scheduled for %s (from %s).",
+            opened.monitor.name,
+            format_time(window.start),
+            format_time(window.end),
+            format_time(window.scheduled_time),
+            window.source,
+        )
+        return opened
+
+
+class GroundTruthMergeOperator(_MonitorOperator):
+    """Joins the labels to the captures of this run's window, and writes the merged rows under the report's prefix.
+
+    Returns the hand-over for `QualityAnalysisOperator`: window, as-of time, counts, where the merged rows lie. A monitor or a
+    window that is wrong fails the task without retries; what cannot be read or written yet is left to Airflow's retries.
+
+    Args:
+        monitor: A `ModelQualityMonitor`, its fields as a mapping, or the path or URI of its YAML or JSON, read when the task
+            runs; a relative path is relative to the DAG file. Strings may hold templates.
+        as_of: What a `GroundTruthSensor` returned. The run's param ``as_of`` goes before it; without both, labels are read
+            up to the scheduled time.
+        **kwargs: ``engine`` (``local`` or ``reference``; None takes the setting ``[model_quality] engine``), ``workers``
+            (processes of the local engine; None takes the setting ``[model_quality] workers``), the connection for S3 as in
+            the amazon provider's operators (``aws_conn_id``, ``region_name``, ``verify``, ``botocore_config``), which is not
+            asked for where every URI is local, and what every operator takes.
+    """
+
+    template_fields: Sequence[str] = (*_MonitorOperator.template_fields, "as_of")
+
+    def __init__(
+        self,
+        *,
+        monitor: ModelQualityMonitor | Declaration,
+        as_of: Mapping[str, str] | XComArg | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(monitor=monitor, **kwargs)
+        self.as_of: Any = as_of
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Merge, and return the hand-over."""
+        from airflow_mq_provider import run
+
+        engine, workers = engine_and_workers(self.engine, self.workers)
+        with failing_for_good():
+            opened = self._open(context)
+            as_of = run_as_of(opened, context, self.as_of)
+            self.log.info("Labels are read as of %s (%s).", format_time(as_of.time), as_of.source)
+            return run.merge(
+                opened.monitor,
+                opened.window,
+                storage=opened.storage,
+                as_of=as_of,
+                engine=engine,
+                workers=workers,
+                progress=progress_log(self.log),
+            )
+
+
+class QualityAnalysisOperator(_MonitorOperator):
+    """Computes the metrics of the merged rows, judges them by the constraints, and writes the report.
+
+    It succeeds wherever it could analyze, or could say why not (``NotJudged``): a bad model is a result, not a failure. It
+    emits an event on the monitor's asset (`report_asset`) with window, status, headline metrics, run type, and whether this
+    is the newest window. `EnforceVerdictOperator` makes a run fail.
+
+    Returns ``report.json`` without confusion matrix and curves, and beside it ``report_uri`` and ``newest_window``.
+
+    Args:
+        monitor: As of `GroundTruthMergeOperator`.
+        handover: What `GroundTruthMergeOperator` returned. Without it, or where it is of another window or definition, or its
+            merged rows are gone since a report has been made of them, this task merges first.
+        as_of: As of `GroundTruthMergeOperator`, and counts only where there is no hand-over.
+        **kwargs: As of `GroundTruthMergeOperator`.
+    """
+
+    template_fields: Sequence[str] = (*_MonitorOperator.template_fields, "handover", "as_of")
+    operator_extra_links = (ModelQualityReportLink(),)
+
+    def __init__(
+        self,
+        *,
+        monitor: ModelQualityMonitor | Declaration,
+        handover: Mapping[str, Any] | XComArg | None = None,
+        as_of: Mapping[str, str] | XComArg | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.written_report: tuple[str, str | None] | None = None
+        # Of a monitor in a file the name is known only when the task runs: the alias leads to its asset.
+        name = monitor.get("name") if isinstance(monitor, Mapping) else getattr(monitor, "name", None)
+        self._outlet = report_asset(name) if name else AssetAlias(f"x-model-quality:{monitor}")
+        outlets = [*(kwargs.pop("outlets", None) or []), self._outlet]
+        super().__init__(monitor=monitor, outlets=outlets, **kwargs)
+        self.handover: Any = handover
+        self.as_of: Any = as_of
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Analyze, report, emit the asset event, and return the report's summary."""
+        from airflow_mq_provider import run
+        from airflow_mq_provider.storage import join
+
+        engine, workers = engine_and_workers(self.engine, self.workers)
+        with failing_for_good():
+            opened = self._open(context)
+            report = run.analyze(
+                opened.monitor,
+                opened.window,
+                handover=self.handover,
+                storage=opened.storage,
+                as_of=None if self.handover else run_as_of(opened, context, self.as_of),
+                engine=engine,
+                workers=workers,
+            )
+        uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
+        self.written_report = (uri, opened.region)
+        self.log.info("%s: %s %s Report: %s", report["monitor"], report["status"], report["reason"] or "", uri)
+        self._compare_with_cadence(report, opened.window, context)
+        run_type = str(context["dag_run"].run_type.value)
+        newest = is_newest(opened.storage, opened.monitor, opened.window)
+        self._emit(event_of(report, uri=uri, run_type=run_type, newest=newest), context)
+        return summary_of(report) | {"report_uri": uri, "run_type": run_type, "newest_window": newest}
+
+    def _emit(self, event: dict[str, Any], context: Context) -> None:
+        outlet = context["outlet_events"][self._outlet]
+        if isinstance(self._outlet, AssetAlias):
+            outlet.add(report_asset(event["monitor"]), extra=event)
+        else:
+            outlet.extra = event
+
+    def _compare_with_cadence(self, report: Mapping[str, Any], window: Window, context: Context) -> None:
+        """Say in the log when a run takes longer than its schedule leaves it: sooner or later the runs pile up."""
+        from airflow_mq_provider.airflow_internals import schedule_periods
+
+        periods = schedule_periods(context["dag"].timetable)
+        if periods is None:
+            return
+        start, end = periods(window.scheduled_time)
+        seconds = sum(report["timings"].values())
+        if seconds > (end - start).total_seconds():
+            self.log.warning(
+                "This run took %.0f s, its schedule comes every %s: runs will queue. docs/airflow.md, sizing of workers.",
+                seconds,
+                end - start,
+            )
+
+
+def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the analysis hands on of its report: all but what grows with the data or with the number of classes."""
+    kept = {key: value for key, value in report.items() if key not in ("rejected_examples", "versions")}
+    metrics = {name: value for name, value in report["metrics"].items() if name != "confusion_matrix"}
+    return kept | {"metrics": metrics}
+
+
+def event_of(report: Mapping[str, Any], *, uri: str, run_type: str, newest: bool) -> dict[str, Any]:
+    """Return what the event on a monitor's asset carries (rule O4)."""
+    headlines = HEADLINES[report["problem_type"]]
+    metrics = report["metrics"]
+    return {
+        "monitor": report["monitor"],
+        "window": report["window"],
+        "status": report["status"],
+        "reason": report["reason"],
+        "metrics": {name: metrics[name]["value"] for name in headlines if name in metrics},
+        "run_type": run_type,
+        "newest_window": newest,
+        "report_uri": uri,
+    }
+
+
+def is_newest(storage: Storage, monitor: ModelQualityMonitor, window: Window) -> bool:
+    """Tell whether no report of a later scheduled time stands yet; reports of explicit windows are not compared with."""
+    folder = hour_folder(window.scheduled_time)
+    for stored in storage.list(monitor.report_root, start_after=f"{folder}/", until="windows"):
+        *parts, name = stored.key.split("/")
+        if name != "report.json" or not all(part.isdecimal() for part in parts):
+            continue
+        if datetime(*map(int, parts), tzinfo=UTC) > window.scheduled_time:  # type: ignore[misc, arg-type]
+            return False
+    return True
+
+
+class EnforceVerdictOperator(BaseOperator):
+    """Lets the verdict decide the fate of the DAG run, once the report stands and its asset event is out.
+
+    Args:
+        verdict: What `QualityAnalysisOperator` returned.
+        on_violation: ``fail`` fails the task where a constraint is violated, without retries; ``continue`` goes on.
+        on_not_judged: The same where nothing could be judged; ``skip`` skips this task and what follows it.
+        **kwargs: What every operator takes.
+    """
+
+    template_fields: Sequence[str] = ("verdict",)
+    ui_color = "#f6e3d7"
+
+    def __init__(
+        self,
+        *,
+        verdict: Mapping[str, Any] | XComArg,
+        on_violation: str = "continue",
+        on_not_judged: str = "continue",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_choices(on_violation, on_not_judged)
+        self.verdict: Any = verdict
+        self.on_violation = on_violation
+        self.on_not_judged = on_not_judged
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - all is in the verdict
+        """Fail, skip or do nothing."""
+        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+        verdict = self.verdict
+        told = f"{verdict['monitor']}: {verdict['status']}. {verdict['reason'] or ''} Report: {verdict['report_uri']}"
+        self.log.info(told)
+        if verdict["status"] == "CompletedWithViolations" and self.on_violation == "fail":
+            violations = "; ".join(
+                str(found.get("description", found.get("metric_name"))) for found in verdict["violations"]
+            )
+            raise AirflowFailException(f"{told} Violations: {violations}")
+        if verdict["status"] == "NotJudged":
+            if self.on_not_judged == "fail":
+                raise AirflowFailException(told)
+            if self.on_not_judged == "skip":
+                raise AirflowSkipException(told)
+
+
+def check_choices(on_violation: str, on_not_judged: str) -> None:
+    """Refuse a choice that is none, when the DAG is parsed and not when a run has waited for it."""
+    for name, value, choices in (
+        ("on_violation", on_violation, ON_VIOLATION),
+        ("on_not_judged", on_not_judged, ON_NOT_JUDGED),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")

@@ -1,0 +1,247 @@
+"""Waiting for what a run needs: for captures, and for labels, which come hours or weeks later."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.hooks.task_context import (
+    PARAM_AS_OF,
+    Declaration,
+    OpenedMonitor,
+    declaration,
+    engine_and_workers,
+    failing_for_good,
+    open_monitor,
+    progress_log,
+    run_as_of,
+)
+from airflow_mq_provider.window import format_time, ground_truth_as_of, hour_folder, parse_delay
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+    from airflow_mq_provider.triggers.model_quality import CaptureTrigger, GroundTruthTrigger
+
+_HOUR = timedelta(hours=1)
+
+
+class _MonitorSensor(BaseSensorOperator):
+    """What both sensors share: a monitor, a connection, and three ways of waiting.
+
+    ``deferrable`` (the default, unless ``mode`` is given) waits in the triggerer and holds no worker meanwhile;
+    ``mode="reschedule"`` frees the worker between two looks, ``mode="poke"`` keeps it.
+    """
+
+    template_fields: Sequence[str] = ("monitor", "aws_conn_id", "region_name", "verify")
+    ui_color = "#e6f1f2"
+
+    def __init__(
+        self,
+        *,
+        monitor: ModelQualityMonitor | Declaration,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        deferrable: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.deferrable = "mode" not in kwargs if deferrable is None else deferrable
+        super().__init__(**kwargs)
+        self.monitor = declaration(monitor)
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    def execute(self, context: Context) -> Any:
+        """Look; where there is nothing yet, wait in the way that was chosen."""
+        if not self.deferrable:
+            with failing_for_good():
+                return super().execute(context)
+        return self._look_or_defer(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Look again, whatever woke this task. What made the triggerer fail fails the task, unless all is there."""
+        failure = event.get("message") if event["event"] == "error" else None
+        return self._look_or_defer(context, failure)
+
+    def _look_or_defer(self, context: Context, failure: str | None = None) -> Any:
+        with failing_for_good():
+            seen = self._look(context)
+        if not isinstance(seen, PokeReturnValue):
+            if failure:
+                raise InputError(
+                    expected="a listing, made by the triggerer",
+                    came=failure,
+                    where=seen.root,
+                    next_step="a worker can list it, so give the triggerer the same connection and the same network",
+                )
+            self.defer(trigger=seen, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
+        return seen.xcom_value
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Look once."""
+        seen = self._look(context)
+        return seen if isinstance(seen, PokeReturnValue) else False
+
+    def _look(self, context: Context) -> PokeReturnValue | CaptureTrigger | GroundTruthTrigger:
+        """Return the result, or what to wait for."""
+        raise NotImplementedError
+
+    def _trigger_arguments(self, root: str, deadline: datetime) -> dict[str, Any]:
+        return {
+            "root": root,
+            "deadline": format_time(deadline),
+            "poll_interval": self.poke_interval,
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name,
+            "verify": self.verify,
+            "botocore_config": self.botocore_config,
+        }
+
+
+class CaptureSensor(_MonitorSensor):
+    """Waits until the window's captures are there, as far as that can be told.
+
+    Satisfied when an object stands in the hour folder of the window's last hour or in a later one, or when the scheduled
+    time plus ``grace`` has passed: an hour without traffic writes nothing and is no reason to hang. Endpoints flush captures
+    within a few minutes, so an hour of grace is plenty.
+
+    Returns ``{"captures": bool, "key": the first such object or null}``.
+
+    Args:
+        monitor: As of `GroundTruthMergeOperator`.
+        grace: ISO 8601 duration after the scheduled time.
+        **kwargs: ``deferrable``; ``poke_interval``, the seconds between two looks, in the triggerer too; the connection as of
+            `GroundTruthMergeOperator`; what every sensor takes.
+    """
+
+    def __init__(self, *, monitor: ModelQualityMonitor | Declaration, grace: str = "PT1H", **kwargs: Any) -> None:
+        self.grace = grace
+        self._bound = parse_delay(grace, field="grace")
+        kwargs.setdefault("timeout", self._bound + _HOUR)
+        super().__init__(monitor=monitor, **kwargs)
+
+    def _look(self, context: Context) -> PokeReturnValue | CaptureTrigger:
+        from airflow_mq_provider.triggers.model_quality import CaptureTrigger, first_capture
+
+        opened = open_monitor(self, context)
+        root = opened.monitor.capture_root
+        last_hour = hour_folder(opened.window.hours()[-1])
+        key = first_capture(opened.storage, root, last_hour)
+        if key is not None:
+            self.log.info("Captures have reached %s.", key)
+            return PokeReturnValue(True, {"captures": True, "key": key})
+        deadline = opened.window.scheduled_time + self._bound
+        if datetime.now(UTC) >= deadline:
+            self.log.info("No capture in %s/%s or later until %s.", root, last_hour, format_time(deadline))
+            return PokeReturnValue(True, {"captures": False, "key": None})
+        return CaptureTrigger(last_hour=last_hour, **self._trigger_arguments(root, deadline))
+
+
+class GroundTruthSensor(_MonitorSensor):
+    """Waits until enough of the window's captures have found their label, or until a latest time has come.
+
+    The time at which it is satisfied is the run's as-of time: that of the look which found the coverage, or the latest
+    time itself. The triggerer only lists the labels' hour folders; each time something new is there to be read, a worker
+    counts, with the engine of the run and nothing written. Labels in a folder whose hour has not ended do not count
+    (rule I2), so looking more often than every few minutes gains nothing.
+
+    A run whose param ``as_of`` is given does not wait: who names the time does not want another.
+    A window without captures is not waited for either, once the hour in which they could still be flushed is over.
+
+    Returns ``{"as_of", "source", "label_coverage"}``, to be handed to the merge as its ``as_of``.
+
+    Args:
+        monitor: As of `GroundTruthMergeOperator`.
+        coverage: The share of the window's readable captures that must have a label, above 0 and at most 1.
+        latest: ISO 8601 duration after the scheduled time. The monitor's ``ground_truth_max_delay`` bounds it too.
+        engine: As of `GroundTruthMergeOperator`.
+        workers: The same.
+        **kwargs: As of `CaptureSensor`.
+    """
+
+    def __init__(
+        self,
+        *,
+        monitor: ModelQualityMonitor | Declaration,
+        coverage: float = 0.95,
+        latest: str = "P7D",
+        engine: str | None = None,
+        workers: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not 0 < coverage <= 1:
+            raise ValueError(f"coverage is a share of the captures, above 0 and at most 1, not {coverage!r}")
+        self.coverage = coverage
+        self.latest = latest
+        self._bound = parse_delay(latest, field="latest")
+        self.engine = engine
+        self.workers = workers
+        kwargs.setdefault("poke_interval", 300)
+        kwargs.setdefault("timeout", self._bound + _HOUR)
+        super().__init__(monitor=monitor, **kwargs)
+
+    def _look(self, context: Context) -> PokeReturnValue | GroundTruthTrigger:
+        from airflow_mq_provider.triggers.model_quality import GroundTruthTrigger, labels_listed
+
+        opened = open_monitor(self, context)
+        window, monitor = opened.window, opened.monitor
+        if context["params"].get(PARAM_AS_OF):
+            given = run_as_of(opened, context)
+            self.log.info("The run's as-of time is given: %s (%s). Not waiting.", format_time(given.time), given.source)
+            return PokeReturnValue(True, _as_of(given.time, given.source, None))
+        now = datetime.now(UTC)
+        delay = monitor.ground_truth_max_delay
+        latest = ground_truth_as_of(window.scheduled_time + self._bound, window, max_delay=delay).time
+        if now >= latest:
+            self.log.info("The latest time, %s, has come.", format_time(latest))
+            return PokeReturnValue(True, _as_of(latest, "sensor", None))
+        # Listed before it is counted: what comes in between is counted now, and at worst once more.
+        first_hour = hour_folder(window.start)
+        listed = labels_listed(opened.storage, monitor.ground_truth_uri, first_hour, now)
+        used, share = self._count(opened, now)
+        flushed = window.end + _HOUR
+        if (share is not None and share >= self.coverage) or (not used and now >= flushed):
+            self.log.info("%d captures, label coverage %s.", used, share)
+            return PokeReturnValue(True, _as_of(now, "sensor", share))
+        self.log.info(
+            "%d captures, label coverage %s of %s. Waiting until %s.", used, share, self.coverage, format_time(latest)
+        )
+        deadline = latest if used else min(latest, flushed)
+        arguments = self._trigger_arguments(monitor.ground_truth_uri, deadline)
+        return GroundTruthTrigger(first_hour=first_hour, counted=listed, **arguments)
+
+    def _count(self, opened: OpenedMonitor, now: datetime) -> tuple[int, float | None]:
+        """Join as a run would, into a folder that is thrown away, and return captures and their label coverage."""
+        from airflow_mq_provider.engines import engine as engine_named
+        from airflow_mq_provider.engines.task import MergeTask
+        from airflow_mq_provider.inputs import capture_inputs, label_inputs
+        from airflow_mq_provider.quality.records import reading
+
+        monitor, window, storage = opened.monitor, opened.window, opened.storage
+        engine, workers = engine_and_workers(self.engine, self.workers)
+        as_of = ground_truth_as_of(now, window, source="sensor")
+        with tempfile.TemporaryDirectory(prefix="ground-truth-sensor-") as folder:
+            task = MergeTask(
+                reading=reading(monitor),
+                window=window,
+                captures=capture_inputs(monitor, window, storage).objects,
+                labels=label_inputs(monitor, window, as_of, storage).objects,
+                merged_uri=f"{folder}/merged",
+                rejected_uri=f"{folder}/rejected.jsonl",
+            )
+            counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress_log(self.log))
+        return counts.capture.used, counts.merge.label_coverage
+
+
+def _as_of(time: datetime, source: str, share: float | None) -> dict[str, Any]:
+    return {"as_of": format_time(time), "source": source, "label_coverage": share}
