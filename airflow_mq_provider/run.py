@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 REPORT, STATISTICS, VIOLATIONS = "report.json", "statistics.json", "constraint_violations.json"
 CONSTRAINTS = "constraints.json"
 REJECTED, MERGED = "rejected.jsonl", "merged"
-HANDOVER, REPLACES = "merge.json", "replaces.json"
+HANDOVER, REPLACES, STARTED = "merge.json", "replaces.json", "started"
 
 
 def run(
@@ -262,6 +262,7 @@ def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, 
 
 def _clear(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: Storage) -> dict[str, Any] | None:
     """Take away what an earlier run left, its commit mark first; say whether that run was of something else (rule O2)."""
+    storage.write(join(prefix, MERGED, STARTED), b"")  # an output that cannot be written is told before the work
     note = join(prefix, MERGED, REPLACES)
     replaces = _json(storage, note)  # left by a run that was killed after it took the old report away
     former = _json(storage, join(prefix, REPORT))
@@ -271,7 +272,7 @@ def _clear(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: S
         if replaces is not None:
             storage.write(note, documents.dumps(replaces))
     storage.delete([join(prefix, REPORT)])
-    stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key != REPLACES]
+    stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key not in (REPLACES, STARTED)]
     storage.delete([*(join(prefix, name) for name in (STATISTICS, VIOLATIONS, REJECTED, "report.html")), *stale])
     return replaces
 
@@ -315,7 +316,7 @@ def _write_or_delete(storage: Storage, uri: str, document: Mapping[str, Any] | N
 
 def _drop_working_files(prefix: str, storage: Storage) -> None:
     """The rows in columns have served; what `keep_merged` asked for stays (rule O1)."""
-    working = (ROWS_SUFFIX, HANDOVER, REPLACES)
+    working = (ROWS_SUFFIX, HANDOVER, REPLACES, STARTED)
     storage.delete([one.uri for one in storage.list(join(prefix, MERGED)) if one.key.endswith(working)])
 
 
