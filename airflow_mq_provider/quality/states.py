@@ -54,7 +54,7 @@ def metrics_of_tallies(tallies: Sequence[Mapping[str, float]], records: int) -> 
     """Turn the values of the six tallies into metrics: values of the first, standard deviations over the others.
 
     The standard deviation is the population's (divided by five): AWS does not say which it takes, and the spreads that
-    it published are several times likelier under this one (docs/metrics.md). It is NaN below 200 records, as
+    it published are eight times likelier under this one (docs/metrics.md). It is NaN below 200 records, as
     SageMaker's is, and where the metric is undefined on one of the samples.
     """
     whole, *samples = tallies
@@ -68,8 +68,12 @@ def _spread(values: Sequence[float]) -> float:
     if not all(map(math.isfinite, values)):
         return math.nan
     pivot = values[0]  # equal values have exactly no spread
-    mean = math.fsum(value - pivot for value in values) / len(values)
-    return math.sqrt(math.fsum((value - pivot - mean) ** 2 for value in values) / len(values))
+    try:
+        mean = math.fsum(value - pivot for value in values) / len(values)
+        deviations = [value - pivot - mean for value in values]
+        return math.sqrt(math.fsum(deviation * deviation for deviation in deviations) / len(values))
+    except (OverflowError, ValueError):  # values near the largest that a float can hold
+        return math.nan
 
 
 def sample_flags(ids: NDArray[np.uint64], row: NDArray[Any] | None = None) -> NDArray[np.uint8]:

@@ -69,3 +69,9 @@ def test_without_variance_r2_is_undefined_and_the_errors_are_not(actual):
 
 def test_without_records_everything_is_undefined():
     assert all(math.isnan(value) for value in values(counted([], [])).values())
+
+
+def test_values_too_large_to_be_squared_do_not_make_a_model_perfect():
+    computed = values(counted([-1e200, 1e200, 0.0], [0.0, 0.0, 1.0]))
+    assert math.isnan(computed["r2"])
+    assert (computed["mse"], computed["rmse"]) == (math.inf, math.inf)

@@ -251,6 +251,13 @@ def test_equal_values_have_a_standard_deviation_of_exactly_zero():
     assert metrics_of_tallies(tallies(*[0.1] * 6), 1000)["m"].standard_deviation == 0.0
 
 
+@pytest.mark.parametrize("values", [(1e200, 2e200), (1e308, -1e308), (math.inf, 1.0)])
+def test_values_too_large_to_compare_have_no_finite_standard_deviation(values):
+    one, other = values
+    spread = metrics_of_tallies(tallies(one, one, other, one, other, one), 1000)["m"].standard_deviation
+    assert not math.isfinite(spread)
+
+
 # the counts of a merge
 
 COUNTS = MergeCounts(
