@@ -338,7 +338,7 @@ def _join_piece(
     found = table.find(ids)
     captures = np.flatnonzero(found >= 0)
     result.ids.append(ids)
-    result.found.append(np.unique(found[captures]))
+    result.found.append(found[captures].astype(np.uint32))
     result.without_label += len(ids) - len(captures)
     labels = table.place[found[captures]]
     row: NDArray[np.int64] | None = None

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import xxhash
 
-from airflow_mq_provider.monitor import BatchTransformInput, CsvFormat, ModelQualityMonitor, label_text
+from airflow_mq_provider.monitor import BatchTransformInput, CsvFormat, ModelQualityMonitor, label_text, payload_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,13 +90,18 @@ class Attribute:
     """From a parsed JSON payload to the value found there, or to None."""
 
 
-def attribute(text: str) -> Attribute:
-    """Compile an attribute. A leading ``$.`` is accepted, `_c3` is column 3; plain paths cost no JMESPath."""
+def attribute(text: str, *, columns_only: bool = False) -> Attribute:
+    """Compile an attribute. A leading ``$.`` is accepted, `_c3` is column 3; plain paths cost no JMESPath.
+
+    `columns_only` says that there will be no JSON payload, so the text may be any column's name.
+    """
     index = _INDEX.match(text)
     if index:
         number = int(index.group(1))
         return Attribute(text, number, lambda payload: _element(payload, number))
-    path = text[2:] if text.startswith("$.") else text
+    if columns_only:
+        return Attribute(text, None, lambda _: None)
+    path = payload_path(text)
     if not _PLAIN_PATH.match(path):
         import jmespath
 
@@ -145,10 +150,14 @@ def reading(monitor: ModelQualityMonitor) -> Reading:
         if isinstance(source.dataset_format, CsvFormat):
             batch = "csv-header" if source.dataset_format.header else "csv"
     binary = monitor.problem_type == "BinaryClassification"
+
+    def compiled(text: str | None) -> Attribute | None:
+        return attribute(text, columns_only=batch not in (None, "json")) if text else None
+
     return Reading(
         problem_type=monitor.problem_type,
-        inference=attribute(source.inference_attribute) if source.inference_attribute else None,
-        probability=attribute(source.probability_attribute) if source.probability_attribute and binary else None,
+        inference=compiled(source.inference_attribute),
+        probability=compiled(source.probability_attribute) if binary else None,
         ground_truth=attribute(monitor.ground_truth_attribute) if monitor.ground_truth_attribute else None,
         threshold=monitor.threshold,
         positive_label=monitor.positive_label,
@@ -813,6 +822,13 @@ def read_batch(
     )  # fmt: skip
 
 
+def _others(count: int, plain: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places that are not among the plain ones."""
+    rest = np.ones(count, np.bool_)
+    rest[plain] = False
+    return np.flatnonzero(rest)
+
+
 def _no_targets(reading: Reading) -> NDArray[Any]:
     return np.zeros(0, np.float64 if reading.problem_type == "Regression" else np.int32)
 
@@ -847,7 +863,7 @@ def _predictions(
             len(spans), outside, (), numbers, hash_ids(ids), None, predicted, probability, spans, ids, seconds
         )
     keep = np.flatnonzero(inside)
-    others = np.setdiff1d(np.arange(len(spans)), at[plain], assume_unique=True)
+    others = _others(len(spans), at[plain])
     rejected: list[Rejection] = []
     judged: list[tuple[int, Prediction]] = []
     start, end = datetime.fromtimestamp(window[0], UTC), datetime.fromtimestamp(window[1], UTC)
@@ -930,7 +946,7 @@ def read_labels(block: bytes, reading: Reading, classes: Classes, *, first_line:
     rejected: list[Rejection] = []
     judged: list[tuple[int, Label]] = []
     judged_truth: list[int] = []
-    for other in np.setdiff1d(np.arange(len(spans)), at[plain], assume_unique=True).tolist():
+    for other in _others(len(spans), at[plain]).tolist():
         line = block[spans[other, 0] : spans[other, 1]]
         try:
             judged.append((other, judge_label(line, reading)))
