@@ -1,0 +1,91 @@
+"""A real Airflow for these tests: a private home, one migrated SQLite database, DAG files as users write them.
+
+Runs are made the ways Airflow makes them (its scheduler, its backfill, its command line, its API, its asset events); their
+tasks are then executed in this process, by the same function that ``dag.test()`` uses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_world import HEADER, Churn, MakeDag, Runs
+
+from airflow_mq_provider.storage import Storage
+
+HOME = Path(os.environ["AIRFLOW_HOME"])
+DAGS = HOME / "dags"
+
+# Read when Airflow is first imported, which is why this stands here and not in a fixture.
+os.environ.update(
+    AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
+    AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+    AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{HOME}/airflow.db",
+    AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Airflow's own warnings are not this package's to mend; ours are still errors."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("default"))
+            item.add_marker(pytest.mark.filterwarnings("error:::airflow_mq_provider"))
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """The migrated database of this process."""
+    from airflow.utils.db import initdb
+
+    DAGS.mkdir(exist_ok=True)
+    initdb()
+
+
+@pytest.fixture
+def churn(tmp_path: Path) -> Churn:
+    """An endpoint without any traffic yet, on the local disk."""
+    return Churn(str(tmp_path / "churn"), Storage())
+
+
+@pytest.fixture
+def make_dag(airflow_db: None, churn: Churn) -> Iterator[MakeDag]:
+    """Write a DAG file, have Airflow take it up, and return its DAG; gone after the test.
+
+    The file begins with `HEADER`, where ``monitor`` is that of `churn`; the given source follows.
+    """
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    written: list[Path] = []
+
+    def make(source: str, **settings: Any) -> Any:
+        dag_id = f"of_a_test_{uuid.uuid4().hex}"
+        path = DAGS / f"{dag_id}.py"
+        header = HEADER.format(declared=json.dumps(churn.declared(**settings)), dag_id=dag_id)
+        path.write_text(header + textwrap.dedent(source))
+        written.append(path)
+        DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call] # Airflow's own
+        bag = BundleDagBag(dag_folder=str(path), bundle_path=DAGS, bundle_name="dags-folder")
+        assert not bag.import_errors, bag.import_errors
+        sync_bag_to_db(bag, "dags-folder", None)
+        return next(iter(bag.dags.values()))
+
+    yield make
+    for path in written:
+        path.unlink()
+
+
+@pytest.fixture
+def runs(airflow_db: None) -> Runs:
+    """How runs are made and executed."""
+    return Runs()

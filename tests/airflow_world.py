@@ -1,0 +1,201 @@
+"""A model's captures and labels for Airflow to run on, and DAG runs made in all the ways in which Airflow makes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from world import capture_line, label_line
+
+from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.window import hour_folder
+
+
+@dataclass
+class Churn:
+    """Captures and labels of an endpoint under a root: hour by hour eight predictions, all of them labelled."""
+
+    root: str
+    storage: Storage
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def hours(self, first: datetime, count: int, *, labelled: int = 8) -> None:
+        """Predictions at twenty past each of so many hours; labels collected in the same hour."""
+        for number in range(count):
+            hour = first + timedelta(hours=number)
+            ids = [f"{hour:%d%H}-{row}" for row in range(8)]
+            time = hour + timedelta(minutes=20)
+            captured = [capture_line(id, f"0.{row + 1}", time=time) for row, id in enumerate(ids)]
+            labels = [label_line(id, "1" if row > 3 else "0") for row, id in enumerate(ids)][:labelled]
+            self.put(f"capture/churn/AllTraffic/{hour_folder(hour)}/a.jsonl", captured)
+            if labels:
+                self.put(f"labels/{hour_folder(hour)}/a.jsonl", labels)
+
+    def put(self, key: str, lines: list[bytes]) -> None:
+        self.storage.write(join(self.root, key), b"".join(line + b"\n" for line in lines))
+
+    def declared(self, **settings: Any) -> dict[str, Any]:
+        """The monitor's fields; ``endpoint_input`` of the settings is added to its own."""
+        settings = {**self.settings, **settings}
+        source = {
+            "endpoint_name": "churn",
+            "data_captured_destination_uri": join(self.root, "capture"),
+            "probability_attribute": "0",
+            **settings.pop("endpoint_input", {}),
+        }
+        return {
+            "name": "churn-quality",
+            "problem_type": "BinaryClassification",
+            "endpoint_input": source,
+            "ground_truth_uri": join(self.root, "labels"),
+            "output_uri": join(self.root, "reports"),
+            **settings,
+        }
+
+    def report(self, folder: str) -> dict[str, Any]:
+        """The report.json in a folder below the monitor's."""
+        found: dict[str, Any] = json.loads(
+            self.storage.read(join(self.root, "reports/churn/churn-quality", folder, "report.json"))
+        )
+        return found
+
+    def reports(self) -> list[str]:
+        """The folders that hold a report."""
+        listed = self.storage.list(join(self.root, "reports/churn/churn-quality"))
+        return [one.key.removesuffix("/report.json") for one in listed if one.key.endswith("/report.json")]
+
+
+HEADER = """\
+import json
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronDataIntervalTimetable, CronTriggerTimetable, DeltaDataIntervalTimetable
+
+from airflow_mq_provider import ModelQualityMonitor, ModelQualityTaskGroup, model_quality_dag
+
+monitor = ModelQualityMonitor.model_validate(json.loads({declared!r}))
+START = datetime(2020, 1, 1, tzinfo=UTC)
+# what a test makes is its own, and a task that fails does so at once
+model_quality_dag = partial(model_quality_dag, dag_id={dag_id!r}, default_args={{"retries": 0}})
+DAG = partial(DAG, dag_id={dag_id!r})
+"""
+
+MakeDag = Callable[..., Any]
+
+
+class Runs:
+    """DAG runs, made and executed as Airflow makes and executes them."""
+
+    def scheduled(self) -> None:
+        """Let the scheduler make the runs that are due: the next one of each schedule, those that asset events trigger."""
+        from airflow.jobs.job import Job
+        from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+        from airflow.utils.session import create_session
+        from airflow.utils.sqlalchemy import prohibit_commit
+
+        scheduler = SchedulerJobRunner(Job())  # type: ignore[no-untyped-call] # Airflow's own, as the next
+        with create_session() as session, prohibit_commit(session) as guard:  # type: ignore[no-untyped-call]
+            scheduler._create_dagruns_for_dags(guard, session)
+            guard.commit()
+
+    def backfill(self, dag: Any, first: str, last: str, conf: dict[str, Any] | None = None) -> None:
+        """``airflow backfill create``: bounds are logical dates, both included."""
+        extra = ["--dag-run-conf", json.dumps(conf)] if conf else []
+        self.cli("backfill", "create", "--dag-id", dag.dag_id, "--from-date", first, "--to-date", last, *extra)
+
+    def cli(self, *arguments: str) -> None:
+        """Run ``airflow`` with these arguments, in this process."""
+        from airflow.cli.cli_parser import get_parser
+
+        given = get_parser().parse_args(list(arguments))
+        given.func(given)
+
+    def post(self, path: str, **body: Any) -> Any:
+        """Ask Airflow's REST API, as its pages do, and return the response."""
+        if self._api is None:
+            from airflow.api_fastapi.app import create_app
+            from fastapi.testclient import TestClient
+
+            self._api = TestClient(create_app())
+            self._token = self._api.get("/auth/token").json()["access_token"]
+        return self._api.post(f"/api/v2{path}", json=body, headers={"Authorization": f"Bearer {self._token}"})
+
+    _api: Any = None
+    _token = ""
+
+    def trigger(self, dag: Any, **body: Any) -> None:
+        """Make a run over the REST API, which is what the Trigger button does."""
+        made = self.post(f"/dags/{dag.dag_id}/dagRuns", **body)
+        assert made.status_code == 200, made.text
+
+    def asset_event(self, uri: str) -> None:
+        """Tell Airflow that an asset was updated."""
+        from airflow.models.asset import AssetModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        with create_session() as session:
+            asset = session.scalars(select(AssetModel).where(AssetModel.uri == uri)).one()
+        made = self.post("/assets/events", asset_id=asset.id)
+        assert made.status_code == 200, made.text
+
+    def of(self, dag: Any) -> list[Any]:
+        """All runs of a DAG, in the order in which they were made."""
+        from airflow.models.dagrun import DagRun
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        with create_session() as session:
+            return list(session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id).order_by(DagRun.id)))
+
+    def finish(self, dag: Any, run_id: str | None = None) -> dict[str, str]:
+        """Execute the tasks of a run, by default of the DAG's only one, and return their states by task."""
+        from airflow.models.dagrun import DagRun
+        from airflow.sdk.definitions.dag import _run_task
+        from airflow.serialization.serialized_objects import DagSerialization
+        from airflow.utils.session import create_session
+        from airflow.utils.state import DagRunState, TaskInstanceState
+        from sqlalchemy import select
+
+        if run_id is None:
+            [run_id] = [run.run_id for run in self.of(dag)]
+        of_scheduler = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+        with create_session() as session:
+            query = select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id)
+            run = session.scalars(query).one()
+            run.dag = of_scheduler
+            if run.state == DagRunState.QUEUED:
+                run.state = DagRunState.RUNNING
+                run.start_date = run.queued_at
+            session.commit()
+            while run.state == DagRunState.RUNNING:
+                ready, _ = run.update_state(session=session)
+                for task in ready:
+                    task.try_number += 1
+                    task.state = TaskInstanceState.SCHEDULED
+                session.commit()
+                for task in ready:
+                    _run_task(ti=task, task=dag.task_dict[task.task_id], run_triggerer=True)
+                session.expire_all()
+            return {task.task_id: str(task.state) for task in run.get_task_instances(session=session)}
+
+    def xcom(self, dag: Any, task_id: str, run_id: str | None = None, key: str = "return_value") -> Any:
+        """What a task of a run returned."""
+        from airflow.models.xcom import XComModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        if run_id is None:
+            [run_id] = [run.run_id for run in self.of(dag)]
+        with create_session() as session:
+            query = select(XComModel).where(
+                XComModel.dag_id == dag.dag_id,
+                XComModel.run_id == run_id,
+                XComModel.task_id == task_id,
+                XComModel.key == key,
+            )
+            return session.scalars(query).one().value
