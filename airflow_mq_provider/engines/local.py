@@ -419,7 +419,7 @@ def _verbatim(
         spans = part.spans[captures[done:upto] - first].tolist()
         if task.reading.batch is None:
             view = memoryview(data)
-            pieces.append(merged_captures(truths[done:upto], [view[start:end] for start, end in spans]))
+            pieces.append(merged_captures(truths[done:upto], [view[start + 1 : end] for start, end in spans]))
         else:
             judged = [judge_batch(data[start:end], task.reading, header) for start, end in spans]
             pieces.append(merged_batch(truths[done:upto], judged))

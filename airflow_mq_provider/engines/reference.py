@@ -211,7 +211,7 @@ def _write(
         if task.reading.batch:
             merged = merged_batch(truths, [prediction for prediction, _, _, _ in matched])
         else:
-            merged = merged_captures(truths, [line for _, _, _, line in matched])
+            merged = merged_captures(truths, [line[1:] for _, _, _, line in matched])
         storage.write(uri + ".jsonl", merged)
     elif task.keep_merged == "parquet":
         times = np.array([int(prediction.time.timestamp()) for prediction, _, _ in each], np.int64)

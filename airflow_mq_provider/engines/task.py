@@ -128,11 +128,14 @@ class Rejections:
         return dict(sorted(self.reasons.items()))
 
 
-def merged_captures(truths: Sequence[bytes], lines: Sequence[bytes | memoryview]) -> bytes:
-    """SageMaker's merged records, one a line: each captured line verbatim with the label's ``groundTruthData`` in front."""
-    pieces: list[bytes | memoryview] = [b"\n"] * (3 * len(lines))
+def merged_captures(truths: Sequence[bytes], bodies: Sequence[bytes | memoryview]) -> bytes:
+    """SageMaker's merged records, one a line: the captured line verbatim with the label's ``groundTruthData`` in front.
+
+    `bodies` are the captured lines without the brace they start with.
+    """
+    pieces: list[bytes | memoryview] = [b"\n"] * (3 * len(bodies))
     pieces[0::3] = [b'{"groundTruthData":%b,' % truth for truth in truths]
-    pieces[1::3] = [line[1:] for line in lines]
+    pieces[1::3] = bodies
     return b"".join(pieces)
 
 
