@@ -361,6 +361,17 @@ def test_a_long_curve_has_at_most_1000_points_with_its_ends_and_the_operating_po
         assert (tp / (tp + fp), tp / (tp + fn)) in both
 
 
+def test_the_operating_point_leaves_out_rows_that_equal_the_threshold():
+    rng = np.random.default_rng(8)
+    actual = (rng.random(20_000) < 0.3).astype(np.uint8)
+    probability = rng.random(20_000)
+    for threshold in probability[:5].tolist():
+        state = scored(actual, probability, threshold)
+        roc = binary.curves(state, threshold)["receiver_operating_characteristic_curve"]
+        (tn, fp), (fn, tp) = state.confusion[0].tolist()
+        assert (fp / (fp + tn), tp / (tp + fn)) in set(zip(*roc.values(), strict=True))
+
+
 def test_a_long_curve_lies_where_the_whole_one_does():
     rng = np.random.default_rng(4)
     actual = (rng.random(50_000) < 0.02).astype(np.uint8)
