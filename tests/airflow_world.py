@@ -29,7 +29,7 @@ class Churn:
             ids = [f"{hour:%d%H}-{row}" for row in range(8)]
             time = hour + timedelta(minutes=20)
             captured = [capture_line(id, f"0.{row + 1}", time=time) for row, id in enumerate(ids)]
-            labels = [label_line(id, "1" if row > 3 else "0") for row, id in enumerate(ids)][:labelled]
+            labels = [label_line(id, "1" if row > 4 else "0") for row, id in enumerate(ids)][:labelled]
             self.put(f"capture/churn/AllTraffic/{hour_folder(hour)}/a.jsonl", captured)
             if labels:
                 self.put(f"labels/{hour_folder(hour)}/a.jsonl", labels)
@@ -54,6 +54,15 @@ class Churn:
             "output_uri": join(self.root, "reports"),
             **settings,
         }
+
+    def constrained(self, **thresholds: float) -> None:
+        """Have the monitor judge by these metrics, each not to be less."""
+        constraints = {
+            name: {"threshold": value, "comparison_operator": "LessThanThreshold"} for name, value in thresholds.items()
+        }
+        document = {"version": 0.0, "binary_classification_constraints": constraints}
+        self.storage.write(join(self.root, "constraints.json"), json.dumps(document).encode())
+        self.settings["constraints_uri"] = join(self.root, "constraints.json")
 
     def report(self, folder: str) -> dict[str, Any]:
         """The report.json in a folder below the monitor's."""
@@ -151,6 +160,29 @@ class Runs:
 
         with create_session() as session:
             return list(session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id).order_by(DagRun.id)))
+
+    def clear(self, dag: Any, task_id: str) -> None:
+        """Clear one task of the DAG's only run, alone, as a user does on Airflow's pages."""
+        [run] = self.of(dag)
+        made = self.post(
+            f"/dags/{dag.dag_id}/clearTaskInstances",
+            dry_run=False,
+            dag_run_id=run.run_id,
+            task_ids=[task_id],
+            only_failed=False,
+        )
+        assert made.status_code == 200, made.text
+
+    def asset_events(self, uri: str) -> list[dict[str, Any]]:
+        """What the events of an asset carry, in the order in which they came."""
+        from airflow.models.asset import AssetEvent, AssetModel
+        from airflow.utils.session import create_session
+        from sqlalchemy import select
+
+        with create_session() as session:
+            asset = select(AssetModel.id).where(AssetModel.uri == uri).scalar_subquery()
+            events = session.scalars(select(AssetEvent).where(AssetEvent.asset_id == asset).order_by(AssetEvent.id))
+            return [dict(event.extra) for event in events]
 
     def finish(self, dag: Any, run_id: str | None = None) -> dict[str, str]:
         """Execute the tasks of a run, by default of the DAG's only one, and return their states by task."""

@@ -1,0 +1,200 @@
+"""The tasks of a run: what they do, what they hand on, what they tell, and that each may be run again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from airflow_world import Churn, MakeDag, Runs
+from world import label_line
+
+from airflow_mq_provider.storage import join
+
+HOURLY = 'model_quality_dag(monitor, schedule="0 * * * *", start_date=START)'
+AT_NINE = {"logical_date": "2026-11-10T09:00:00Z"}
+NINE = "2026/11/10/09"
+
+
+@pytest.fixture(autouse=True)
+def a_morning_of_traffic(churn: Churn) -> None:
+    churn.hours(datetime(2026, 11, 10, 6, tzinfo=UTC), 4)
+
+
+def files(churn: Churn) -> dict[str, bytes]:
+    """Everything that was reported, but what tells times and versions."""
+    root = join(churn.root, "reports")
+    return {one.key: churn.storage.read(one.uri) for one in churn.storage.list(root) if "report.json" not in one.key}
+
+
+def without_times(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if name not in ("timings", "versions")}
+
+
+# --- what is handed on
+
+
+def test_the_analysis_counts_what_the_merge_merged_and_merges_nothing_itself(
+    make_dag: MakeDag, runs: Runs, churn: Churn
+) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    handover = runs.xcom(dag, "merge_ground_truth")
+    report = churn.report(NINE)
+    assert report["merge"]["matched"] == 8
+    assert report["timings"]["merge_seconds"] == handover["merge_seconds"]
+
+
+def test_the_analysis_hands_on_the_report_without_what_grows_with_the_classes(
+    make_dag: MakeDag, runs: Runs, churn: Churn
+) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    summary, report = runs.xcom(dag, "analyze_quality"), churn.report(NINE)
+    assert "confusion_matrix" in report["metrics"]
+    del report["metrics"]["confusion_matrix"]
+    assert summary["metrics"] == report["metrics"]
+    assert {name: summary[name] for name in ("status", "window", "capture", "merge", "violations")} == {
+        name: report[name] for name in ("status", "window", "capture", "merge", "violations")
+    }
+    assert summary["report_uri"] == join(churn.root, "reports/churn/churn-quality", NINE, "report.json")
+    assert (summary["run_type"], summary["newest_window"]) == ("manual", True)
+
+
+def test_the_link_leads_to_the_report(make_dag: MakeDag, runs: Runs, churn: Churn) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    link = runs.xcom(dag, "analyze_quality", key="_link_ModelQualityReportLink")
+    assert link == "file://" + join(churn.root, "reports/churn/churn-quality", NINE, "report.json")
+
+
+# --- run again
+
+
+@pytest.mark.parametrize("task_id", ["merge_ground_truth", "analyze_quality"])
+def test_a_task_cleared_alone_leaves_the_same_report(make_dag: MakeDag, runs: Runs, churn: Churn, task_id: str) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    before = files(churn), without_times(churn.report(NINE))
+    runs.clear(dag, task_id)
+    assert set(runs.finish(dag).values()) == {"success"}
+    if task_id == "merge_ground_truth":
+        # it took the report away, as every merge does; the analysis that follows it was not cleared
+        assert churn.reports() == []
+        runs.clear(dag, "analyze_quality")
+        runs.finish(dag)
+    assert (files(churn), without_times(churn.report(NINE))) == before
+
+
+# --- labels that came late
+
+
+def late_label(churn: Churn) -> None:
+    """One hour late, somebody says that the truth of the last prediction of the hour was another one."""
+    churn.put("labels/2026/11/10/09/late.jsonl", [label_line("1008-7", "0")])
+
+
+def test_labels_that_come_late_are_not_seen_by_a_run_that_is_cleared(
+    make_dag: MakeDag, runs: Runs, churn: Churn
+) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    before = churn.report(NINE)
+    late_label(churn)
+    runs.clear(dag, "merge_ground_truth")
+    runs.clear(dag, "analyze_quality")
+    runs.finish(dag)
+    assert without_times(churn.report(NINE)) == without_times(before)
+
+
+@pytest.mark.parametrize(("as_of", "source"), [("now", "now"), ("2026-11-10T10:00:00Z", "time")])
+def test_labels_that_come_late_are_seen_by_a_run_that_asks_for_them(
+    make_dag: MakeDag, runs: Runs, churn: Churn, as_of: str, source: str
+) -> None:
+    late_label(churn)
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE, conf={"as_of": as_of})
+    runs.finish(dag)
+    report = churn.report(NINE)
+    assert report["ground_truth"]["as_of_source"] == source
+    assert report["ground_truth"]["duplicate_labels"] == 1
+    assert report["metrics"]["confusion_matrix"]["0"]["1"] == 1
+
+
+# --- verdicts
+
+
+def test_a_violation_is_a_result_and_no_failure_unless_it_is_to_be(make_dag: MakeDag, runs: Runs, churn: Churn) -> None:
+    churn.constrained(recall=1.5)
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    assert runs.finish(dag) == {"merge_ground_truth": "success", "analyze_quality": "success"}
+    assert churn.report(NINE)["status"] == "CompletedWithViolations"
+
+
+@pytest.mark.parametrize(
+    ("choice", "constraint", "hour", "state"),
+    [
+        ('on_violation="fail"', 1.5, 9, "failed"),
+        ('on_violation="fail"', 0.1, 9, "success"),
+        ('on_violation="fail"', 0.1, 3, "success"),
+        ('on_not_judged="fail"', 0.1, 3, "failed"),
+        ('on_not_judged="skip"', 0.1, 3, "skipped"),
+        ('on_not_judged="skip"', 1.5, 9, "success"),
+    ],
+    ids=["violated", "in order", "nothing to judge", "not judged", "not judged: skip", "violated: of no concern"],
+)
+def test_the_verdict_decides_only_where_it_was_asked_to(
+    make_dag: MakeDag, runs: Runs, churn: Churn, choice: str, constraint: float, hour: int, state: str
+) -> None:
+    churn.constrained(recall=constraint)
+    dag = make_dag(f'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, {choice})')
+    runs.trigger(dag, logical_date=f"2026-11-10T{hour:02}:00:00Z")
+    assert runs.finish(dag) == {"merge_ground_truth": "success", "analyze_quality": "success", "enforce_verdict": state}
+    assert churn.reports() == [f"2026/11/10/{hour:02}"]
+
+
+def test_a_choice_that_is_none_is_refused_when_the_dag_is_made() -> None:
+    from airflow_mq_provider.dag import model_quality_dag
+
+    with pytest.raises(ValueError, match=r"on_violation is one of continue, fail, not 'explode'"):
+        model_quality_dag("churn.yaml", on_violation="explode")
+
+
+# --- asset events
+
+
+def test_every_analysis_tells_its_asset_also_where_the_run_is_failed_afterwards(
+    make_dag: MakeDag, runs: Runs, churn: Churn
+) -> None:
+    churn.constrained(recall=1.5)
+    dag = make_dag(
+        'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, on_violation="fail", on_not_judged="fail")',
+        name="of-events",
+    )
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    runs.trigger(dag, logical_date="2026-11-10T03:00:00Z")
+    for run in runs.of(dag):
+        assert runs.finish(dag, run.run_id)["enforce_verdict"] == "failed"
+    violated, unjudged = runs.asset_events("x-model-quality://of-events")
+    assert violated["status"] == "CompletedWithViolations"
+    assert violated["window"]["start"] == "2026-11-10T08:00:00Z"
+    assert violated["metrics"]["accuracy"] == 1.0
+    assert (violated["run_type"], violated["newest_window"]) == ("manual", True)
+    assert (unjudged["status"], unjudged["newest_window"]) == ("NotJudged", False)
+    assert unjudged["reason"]
+    assert unjudged["report_uri"].endswith("/of-events/2026/11/10/03/report.json")
+
+
+def test_a_retraining_dag_can_be_scheduled_on_the_asset_of_a_monitor(make_dag: MakeDag, runs: Runs) -> None:
+    retraining = make_dag('dag = DAG(schedule=[Asset("x-model-quality://of-retraining")], start_date=START)')
+    dag = make_dag(HOURLY, name="of-retraining")
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    runs.scheduled()
+    assert [run.run_type for run in runs.of(retraining)] == ["asset_triggered"]
