@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_mq_provider import __version__
 from airflow_mq_provider.quality.constraints import Judgement, Verdict
 from airflow_mq_provider.quality.documents import Statistics, violation_block
 from airflow_mq_provider.quality.states import MergeCounts
@@ -27,8 +25,8 @@ def report_document(
     verdict: Verdict,
     output: str,
     engine: str,
+    versions: Mapping[str, str],
     timings: Mapping[str, float],
-    versions: Mapping[str, str] | None = None,
     statistics: Statistics | None = None,
     judgement: Judgement | None = None,
     capture_digest: str | None = None,
@@ -51,8 +49,8 @@ def report_document(
         verdict: status and reason.
         output: the prefix under which the documents of this run lie.
         engine: that merged and counted.
+        versions: of what took part, by name.
         timings: seconds by step.
-        versions: of what took part, by name; this process's Python, numpy and this package where not given.
         statistics: None where there was nothing to compute: ``metrics`` is then empty.
         judgement: None where there were no constraints, or nothing to hold against them.
         capture_digest: of the list of capture objects.
@@ -78,7 +76,7 @@ def report_document(
         "output": output,
         "engine": engine,
         "definition_hash": definition_hash,
-        "versions": dict(versions) if versions is not None else _versions(),
+        "versions": dict(versions),
         "timings": dict(timings),
     }
     if run_type is not None:
@@ -86,13 +84,3 @@ def report_document(
     if replaces is not None:
         report["replaces"] = dict(replaces)
     return report
-
-
-def _versions() -> dict[str, str]:
-    import numpy
-
-    return {
-        "airflow_mq_provider": __version__,
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-    }
