@@ -346,7 +346,9 @@ def _refuse_too_many_rejected(monitor: ModelQualityMonitor, counts: MergeCounts,
         setting = _SETTINGS.get(worst, "the files, or max_rejected_ratio if so many are to be expected")
         raise RejectedLinesError(
             expected=f"at most {monitor.max_rejected_ratio:.0%} of the {side} lines rejected (max_rejected_ratio)",
-            came=f"{total} of {lines}: " + ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items())),
+            came=f"{total} of {lines}: "
+            + ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items()))
+            + (f"; such as {example.seen}" if example and example.seen else ""),
             where=f"{where} in {rejected_uri}",
             next_step=f"look at {setting}; docs/reasons.md tells every reason",
         )

@@ -104,14 +104,15 @@ class Rejections:
     def add(self, uri: str, rejection: Rejection) -> None:
         """Take one line of the object at `uri`."""
         self.reasons[rejection.reason] += 1
+        seen = rejection.seen if self.keep_lines else ""
         if len(self.examples) < EXAMPLES:
-            self.examples.append(RejectedLine(uri, rejection.line, rejection.reason))
+            self.examples.append(RejectedLine(uri, rejection.line, rejection.reason, seen))
         entry: dict[str, Any] = {
             "side": self.side,
             "file": uri,
             "line": rejection.line,
             "reason": rejection.reason,
-            "seen": rejection.seen if self.keep_lines else "",
+            "seen": seen,
         }
         if self.keep_lines:
             entry["record"] = rejection.text.decode("utf-8", "backslashreplace")

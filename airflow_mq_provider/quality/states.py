@@ -514,15 +514,20 @@ def _regression_of(tallies: Sequence[_Moments]) -> RegressionState:
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """Where a rejected line stands and why it was rejected. ``line`` counts from 1 within its object."""
+    """Where a rejected line stands and why it was rejected. ``line`` counts from 1 within its object.
+
+    ``seen`` is what was found in its place; empty where there is nothing to show or payloads are not to be kept.
+    """
 
     file: str
     line: int
     reason: str
+    seen: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """``{"file", "line", "reason"}``."""
-        return {"file": self.file, "line": self.line, "reason": self.reason}
+        """``{"file", "line", "reason"}``, and ``seen`` where it is not empty."""
+        found: dict[str, Any] = {"file": self.file, "line": self.line, "reason": self.reason}
+        return {**found, "seen": self.seen} if self.seen else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -679,6 +684,6 @@ class MergeCounts:
 
 def _examples(block: Mapping[str, Any]) -> tuple[RejectedLine, ...]:
     return tuple(
-        RejectedLine(file=example["file"], line=example["line"], reason=example["reason"])
+        RejectedLine(example["file"], example["line"], example["reason"], example.get("seen", ""))
         for example in block.get("rejected_examples", ())
     )

@@ -267,7 +267,7 @@ def test_an_hour_without_captures_is_not_judged(world: World) -> None:
 def test_more_rejected_than_allowed_fails_after_writing_them(world: World) -> None:
     world.settings["max_rejected_ratio"] = 0.5
     world.captures(capture_line("a", "7"), capture_line("b", "8"), capture_line("c", "0.5"))
-    with pytest.raises(RejectedLinesError, match="2 of 3: bad_probability 2") as raised:
+    with pytest.raises(RejectedLinesError, match="2 of 3: bad_probability 2; such as '7'") as raised:
         world.run()
     assert "probability_attribute" in raised.value.next_step
     assert len(world.rejected()) == 2

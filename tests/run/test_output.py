@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def test_kept_rows_stay_beside_the_report(world: World, keep: str) -> None:
     ]
 
 
-NOT_JUDGED = {
+NOT_JUDGED: dict[str, Callable[[World], Any]] = {
     "no_labels": lambda world: world.storage.delete([join(world.root, "labels/2026/11/02/11/a.jsonl")]),
     "no_matches": lambda world: world.labels(label_line("z", "1")),
     "too_few_records": lambda world: world.settings.update(min_records=3),
