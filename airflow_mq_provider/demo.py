@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import shutil
 import sys
@@ -519,7 +520,8 @@ def _shown(name: str, report: dict[str, Any]) -> str:
 
 def _below(report: dict[str, Any], root: Path | str) -> str:
     """Where the report lies, told from the demo's folder."""
-    return str(Path(report["output"]).relative_to(Path(root).resolve()))
+    # through real paths, since the demo may be reached by a link
+    return os.path.relpath(os.path.realpath(report["output"]), os.path.realpath(root))
 
 
 def _take(root: Path) -> None:

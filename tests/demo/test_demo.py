@@ -235,6 +235,16 @@ def test_the_table_has_a_row_for_each_window_and_names_the_changed_column(
     assert "column 'bp' of diabetes-model-quality" in text
 
 
+def test_a_demo_reached_by_a_link_tells_the_same_places(
+    root: Path, reports: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    by_link = [{**report, "output": report["output"].replace(str(root), str(link))} for report in reports]
+    direct, linked = demo.table(reports, root).splitlines(), demo.table(by_link, link).splitlines()
+    assert direct[:-1] == linked[:-1]  # but for the last line, which names the folder as it was given
+
+
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(InputError) as refused:
