@@ -143,11 +143,16 @@ def test_kept_rows_stay_beside_the_report(world: World, keep: str) -> None:
     ]
 
 
+def half_labelled(world: World) -> None:
+    world.labels(label_line("a", "1"))
+    world.settings["min_label_coverage"] = 0.6
+
+
 NOT_JUDGED: dict[str, Callable[[World], Any]] = {
     "no_labels": lambda world: world.storage.delete([join(world.root, "labels/2026/11/02/11/a.jsonl")]),
     "no_matches": lambda world: world.labels(label_line("z", "1")),
     "too_few_records": lambda world: world.settings.update(min_records=3),
-    "low_coverage": lambda world: (world.labels(label_line("a", "1")), world.settings.update(min_label_coverage=0.6)),
+    "low_coverage": half_labelled,
     "no_constraints": lambda world: world.settings.update(constraints_uri=None),
     "no_captures": lambda world: world.captures(capture_line("a", "0.9", time=T + timedelta(hours=9))),
 }
