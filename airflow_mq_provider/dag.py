@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, DeltaDataIntervalTimetable, Param, TaskGroup
 
+from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.task_context import PARAM_AS_OF
 from airflow_mq_provider.operators.model_quality import (
     EnforceVerdictOperator,
@@ -213,7 +215,8 @@ def model_quality_dag(
         **dag: Further arguments of Airflow's `DAG`: tags, default_args (two retries unless they say otherwise), callbacks.
 
     Raises:
-        ValueError: a choice that is none, or no DAG id can be made of the monitor's path.
+        ModelQualityError: a choice that is none, or no DAG id can be made of the monitor's path.
+        OffsetError: a duration that is none.
     """
     made = DAG(
         dag_id or _dag_id(monitor),
@@ -290,8 +293,13 @@ def _dag_id(monitor: ModelQualityMonitor | str) -> str:
     if not isinstance(monitor, str):
         return monitor.name
     stem = PurePosixPath(monitor).stem
-    if "{{" in monitor or not stem:
-        raise ValueError(f"give a dag_id: none can be made of the monitor's path {monitor!r}")
+    if not re.fullmatch(r"[\w.-]+", stem, re.ASCII):
+        raise ModelQualityError(
+            expected="a path whose name, without ending, can be the DAG's id",
+            came=repr(monitor),
+            where="model_quality_dag",
+            next_step="give it a dag_id",
+        )
     return stem
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 
+from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.task_context import (
     Declaration,
     OpenedMonitor,
@@ -317,4 +318,9 @@ def check_choices(on_violation: str, on_not_judged: str) -> None:
         ("on_not_judged", on_not_judged, ON_NOT_JUDGED),
     ):
         if value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(choices)}, not {value!r}")
+            raise ModelQualityError(
+                expected=f"one of {', '.join(choices)}",
+                came=repr(value),
+                where=name,
+                next_step="correct it in the DAG file; continue is the default",
+            )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.hooks.task_context import (
     PARAM_AS_OF,
     Declaration,
@@ -180,7 +180,12 @@ class GroundTruthSensor(_MonitorSensor):
         **kwargs: Any,
     ) -> None:
         if not 0 < coverage <= 1:
-            raise ValueError(f"coverage is a share of the captures, above 0 and at most 1, not {coverage!r}")
+            raise ModelQualityError(
+                expected="a share of the captures, above 0 and at most 1",
+                came=repr(coverage),
+                where="coverage of the GroundTruthSensor",
+                next_step="correct it in the DAG file; 0.95 is the default",
+            )
         self.coverage = coverage
         self.latest = latest
         self._bound = parse_delay(latest, field="latest")

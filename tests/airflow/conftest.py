@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_world import HEADER, Churn, MakeDag, Runs
 
 from airflow_mq_provider.storage import Storage
+from tests.airflow_world import HEADER, Churn, MakeDag, Runs
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 DAGS = HOME / "dags"
@@ -26,6 +26,7 @@ DAGS = HOME / "dags"
 os.environ.update(
     AIRFLOW__CORE__DAGS_FOLDER=str(DAGS),
     AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+    AIRFLOW__API_AUTH__JWT_SECRET="a secret of tests, " * 4,
     AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{HOME}/airflow.db",
     AIRFLOW__LOGGING__LOGGING_LEVEL="WARNING",
@@ -55,6 +56,21 @@ def airflow_db() -> None:
 def churn(tmp_path: Path) -> Churn:
     """An endpoint without any traffic yet, on the local disk."""
     return Churn(str(tmp_path / "churn"), Storage())
+
+
+@pytest.fixture(scope="session")
+def airflow_dags(airflow_db: None) -> Path:
+    """Airflow's folder of DAG files."""
+    return DAGS
+
+
+@pytest.fixture
+def aws_connection(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a connection that leads to the loopback S3, and the only thing that does."""
+    extra = {"region_name": "eu-central-1", "endpoint_url": s3_endpoint}
+    connection = {"conn_type": "aws", "login": "of-the-connection", "password": "secret", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_S3_OF_TESTS", json.dumps(connection))
+    return "s3_of_tests"
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow_world import Churn, MakeDag, Runs
-from world import label_line
 
+from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import join
+from tests.airflow_world import Churn, MakeDag, Runs
+from tests.world import label_line
 
 HOURLY = 'model_quality_dag(monitor, schedule="0 * * * *", start_date=START)'
 AT_NINE = {"logical_date": "2026-11-10T09:00:00Z"}
@@ -162,7 +163,7 @@ def test_the_verdict_decides_only_where_it_was_asked_to(
 def test_a_choice_that_is_none_is_refused_when_the_dag_is_made() -> None:
     from airflow_mq_provider.dag import model_quality_dag
 
-    with pytest.raises(ValueError, match=r"on_violation is one of continue, fail, not 'explode'"):
+    with pytest.raises(ModelQualityError, match=r"one of continue, fail; came 'explode'; where: on_violation"):
         model_quality_dag("churn.yaml", on_violation="explode")
 
 

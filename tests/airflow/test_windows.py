@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow_world import Churn, MakeDag, Runs
 
 from airflow_mq_provider.window import format_time
+from tests.airflow_world import Churn, MakeDag, Runs
 
 HOURLY = 'model_quality_dag(monitor, schedule="0 * * * *", start_date=START)'
 BARE_CRON = """

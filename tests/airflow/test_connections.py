@@ -1,0 +1,100 @@
+"""From an Airflow connection to the storage of a run, in the task's own process and in those that it forks."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_world import Churn, MakeDag, Runs
+
+from airflow_mq_provider.hooks.model_quality import storage_for
+from airflow_mq_provider.storage import Storage
+
+
+@pytest.fixture
+def churn(s3_storage: Storage, s3_bucket: str) -> Churn:
+    """The same endpoint, captured to S3."""
+    return Churn(f"s3://{s3_bucket}/churn", s3_storage)
+
+
+def test_a_run_reads_and_writes_over_the_connection_it_names(
+    make_dag: MakeDag, runs: Runs, churn: Churn, aws_connection: str
+) -> None:
+    churn.hours(datetime(2026, 11, 10, 8, tzinfo=UTC), 1)
+    dag = make_dag(
+        f'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="{aws_connection}")'
+    )
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    assert set(runs.finish(dag).values()) == {"success"}
+    assert churn.report("2026/11/10/09")["merge"]["matched"] == 8
+    link = runs.xcom(dag, "analyze_quality", key="_link_ModelQualityReportLink")
+    assert link.startswith("https://console.aws.amazon.com/s3/object/")
+    assert link.endswith("/2026/11/10/09/report.json")
+    assert "region=eu-central-1" in link
+
+
+def test_a_connection_that_is_missing_fails_the_task_and_is_named(
+    make_dag: MakeDag, runs: Runs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dag = make_dag('model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="nobodys")')
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    assert runs.finish(dag)["merge_ground_truth"] == "failed"
+    assert "nobodys" in "".join(capfd.readouterr())
+
+
+def test_local_files_need_no_connection(tmp_path: Path) -> None:
+    storage, region = storage_for([str(tmp_path)], aws_conn_id="nobodys")
+    storage.write(str(tmp_path / "a"), b"x")
+    assert (storage.read(str(tmp_path / "a")), region) == (b"x", None)
+
+
+def test_a_forked_child_needs_no_word_with_airflow(
+    churn: Churn, aws_connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local engine forks its workers; only the task's own process may ask Airflow for a connection."""
+    from airflow.sdk import BaseHook
+
+    churn.put("a", [b"seen"])
+    storage, _ = storage_for([churn.root], aws_conn_id=aws_connection)
+    monkeypatch.delenv("AIRFLOW_CONN_S3_OF_TESTS")
+    monkeypatch.setattr(BaseHook, "get_connection", lambda *_: pytest.fail("asked for a connection"))
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if storage.read(f"{churn.root}/a") == b"seen\n" else 1)
+        finally:
+            os._exit(2)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_what_the_connection_and_the_task_say_of_clients_reaches_them(
+    churn: Churn, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {
+        "region_name": "eu-central-1",
+        "verify": False,
+        "config_kwargs": {"read_timeout": 7},
+        "service_config": {"s3": {"endpoint_url": s3_endpoint, "expected_bucket_owner": "123456789012"}},
+    }
+    connection = {"conn_type": "aws", "login": "key-of-the-connection", "password": "secret", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_DETAILED", json.dumps(connection))
+    storage, region = storage_for(
+        [churn.root],
+        aws_conn_id="detailed",
+        region_name="eu-west-1",
+        botocore_config={"connect_timeout": 3},
+        kms_key_id="alias/reports",
+    )
+    client = storage._client()
+    sent: dict[str, Any] = {}
+    client.meta.events.register("provide-client-params.s3.PutObject", lambda params, **_: sent.update(params))
+    storage.write(f"{churn.root}/a", b"x")
+    assert (region, client.meta.region_name, client.meta.endpoint_url) == ("eu-west-1", "eu-west-1", s3_endpoint)
+    assert (client.meta.config.connect_timeout, client.meta.config.retries["mode"]) == (3, "adaptive")
+    assert (sent["ExpectedBucketOwner"], sent["SSEKMSKeyId"]) == ("123456789012", "alias/reports")
+    assert client._request_signer._credentials.access_key == "key-of-the-connection"
