@@ -1,0 +1,88 @@
+"""Every DAG under dags/ is parsed by Airflow and run to its report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_mq_provider.storage import Storage, join
+from tests.airflow_world import Churn, Runs
+
+EXAMPLES = Path(__file__).parents[2] / "dags"
+WINDOW = {"window_start": "2026-11-02T00:00:00Z", "window_end": "2026-11-02T06:00:00Z"}
+CONSTRAINTS = {"accuracy": {"threshold": 0.5, "comparison_operator": "LessThanThreshold"}}
+
+
+@pytest.fixture
+def load(airflow_dags: Path) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Has Airflow take up an example as a user's DAG file, and returns its DAGs; gone after the test."""
+    copies: list[Path] = []
+
+    def take_up(name: str) -> dict[str, Any]:
+        copies.append(airflow_dags / f"model_quality_{name}.py")
+        shutil.copy(EXAMPLES / copies[-1].name, copies[-1])
+        return taken_up(copies[-1], airflow_dags)
+
+    yield take_up
+    for copy in copies:
+        copy.unlink()
+
+
+def taken_up(path: Path, folder: Path) -> dict[str, Any]:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    bag = BundleDagBag(dag_folder=str(path), bundle_path=folder, bundle_name="dags-folder")
+    assert not bag.import_errors, bag.import_errors
+    sync_bag_to_db(bag, "dags-folder", None)
+    return dict(bag.dags)
+
+
+@pytest.mark.parametrize("name", ["minimal", "with_sensors", "shadow"])
+def test_an_example_judges_a_window(
+    name: str, churn: Churn, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    churn.hours(datetime(2026, 11, 2, tzinfo=UTC), 6)
+    document = json.dumps({"version": 0.0, "binary_classification_constraints": CONSTRAINTS}).encode()
+    Storage().write(join(churn.root, "baseline/constraints.json"), document)
+    monkeypatch.setenv("AIRFLOW_VAR_MODEL_QUALITY_ROOT", churn.root)
+    for dag in load(name).values():
+        runs.trigger(dag, logical_date="2026-11-02T06:30:00Z", conf=WINDOW)
+        states = runs.finish(dag)
+        assert set(states.values()) == {"success"}, states
+        judged = runs.xcom(dag, "analyze_quality")
+        assert (judged["status"], judged["window"]["source"]) == ("Completed", "params")
+
+
+def test_the_demo_dags_judge_the_demo_windows(
+    tmp_path: Path, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    from airflow_mq_provider.cli import main
+
+    assert main(["demo", str(tmp_path / "demo")]) == 0
+    monkeypatch.setenv("MODEL_QUALITY_DEMO", str(tmp_path / "demo"))
+    dags = load("demo")
+    assert sorted(dags) == ["demo_diabetes", "demo_digits", "demo_tumours"]
+    found = {}
+    for dag_id, dag in dags.items():
+        runs.trigger(dag, logical_date="2026-11-09T00:00:00Z")
+        assert set(runs.finish(dag).values()) == {"success"}
+        found[dag_id] = runs.xcom(dag, "analyze_quality")["status"]
+    assert found == {
+        "demo_diabetes": "CompletedWithViolations",
+        "demo_digits": "Completed",
+        "demo_tumours": "Completed",
+    }
+
+
+def test_every_example_is_tested() -> None:
+    tested = {"minimal", "with_sensors", "shadow", "demo"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {f"model_quality_{name}" for name in tested}
