@@ -1,0 +1,116 @@
+"""The README and docs/ say what the code does: names, snippets, links, rules."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_mq_provider import cli, exceptions
+from airflow_mq_provider.exceptions import ModelQualityError
+from airflow_mq_provider.quality import constraints
+from airflow_mq_provider.quality.records import REASONS
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = sorted([README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PACKAGE = ROOT / "airflow_mq_provider"
+
+
+def snippets(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def first_cells(page: Path) -> set[str]:
+    """What stands as code in the first column of a page's tables."""
+    return {name for line in page.read_text().splitlines() for name in re.findall(r"^\| `([^`|]+)` \|", line)}
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_reason_for_rejection_is_explained():
+    assert {*REASONS, "row_count_mismatch"} <= first_cells(ROOT / "docs/reasons.md")
+
+
+def test_every_error_is_explained_with_its_exit_code():
+    errors = {
+        name: kind
+        for name, kind in vars(exceptions).items()
+        if inspect.isclass(kind) and issubclass(kind, ModelQualityError)
+    }
+    told = dict(re.findall(r"^\| `(\w+Error)` \| (\d) \|", (ROOT / "docs/reasons.md").read_text(), re.MULTILINE))
+    usage = (exceptions.MonitorError, exceptions.WindowError)
+    assert told == {name: "2" if issubclass(kind, usage) else "1" for name, kind in errors.items()}
+
+
+def test_every_code_of_a_verdict_is_explained():
+    codes = re.search(
+        r"code: the reason as one word.*?nothing_judged``", inspect.getdoc(constraints.Verdict) or "", re.DOTALL
+    )
+    assert codes is not None
+    text = (ROOT / "docs/reasons.md").read_text()
+    assert not [code for code in re.findall(r"``(\w+)``", codes[0]) if f"| `{code}` |" not in text]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page, "python")], ids=lambda page: page.name)
+def test_python_snippets_are_python(page):
+    for number, snippet in enumerate(snippets(page, "python"), 1):
+        compile(snippet, f"{page.name}, snippet {number}", "exec")
+
+
+def test_the_readme_s_dag_is_one():
+    (snippet,) = snippets(README, "python")
+    names: dict[str, object] = {}
+    exec(compile(snippet, str(README), "exec"), names)  # noqa: S102 - our own page
+    assert getattr(names["dag"], "task_ids", None) == ["merge_ground_truth", "analyze_quality"]
+
+
+def test_the_recipe_for_predictions_that_sagemaker_did_not_capture_works(tmp_path, monkeypatch, capsys):
+    page = ROOT / "docs/formats.md"
+    (snippet,) = snippets(page, "python")
+    (command,) = [one for one in snippets(page, "text") if one.startswith("model-quality ")]
+    said = re.search(r"It says `([^`]+)`", page.read_text())
+    assert said is not None
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, str(page), "exec"), {})  # noqa: S102 - our own page
+    assert cli.main(command.split()[1:]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == said[1]
+
+
+def test_every_rule_that_the_package_cites_is_stated():
+    stated = set(re.findall(r"^- \*\*([A-Z]\d)\*\*", (ROOT / "docs/rules.md").read_text(), re.MULTILINE))
+    cited = {
+        rule
+        for path in PACKAGE.rglob("*.py")
+        for citation in re.findall(r"[Rr]ules? ((?:[WIMAO]\d(?: [a-e]\b)?(?:, | and | to )?)+)", path.read_text())
+        for rule in re.findall(r"[WIMAO]\d", citation)
+    }
+    assert {"W1", "I4", "M2", "A6", "O2"} <= cited
+    assert cited <= stated
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_decision_is_listed():
+    folder = ROOT / "docs/decisions"
+    listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
