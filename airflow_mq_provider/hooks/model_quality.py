@@ -17,7 +17,8 @@ class ModelQualityStorageHook(S3Hook):
 
     Credentials come from the connection: access key, assumed role, profile or session factory, whatever it says. Where
     there is no connection named ``aws_default``, or ``aws_conn_id`` is None, boto3's own chain decides, as in the amazon
-    provider; a connection of another name that is missing is an error. ``endpoint_url`` is honoured.
+    provider. A connection of another name that is missing is an error here: whoever names one does not want the machine's
+    own account instead. ``endpoint_url`` is honoured.
 
     Of the connection's extra, ``service_config.s3.expected_bucket_owner`` is read here: the account id that must own each
     bucket.
@@ -38,6 +39,8 @@ class ModelQualityStorageHook(S3Hook):
 
     @cached_property
     def _clients(self) -> tuple[Callable[[], Any], str | None]:
+        if self.aws_conn_id and self.aws_conn_id != self.default_conn_name:
+            self.get_connection(self.aws_conn_id)  # raises where there is none; the amazon provider only warns
         return s3_clients(self)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_world import Churn, MakeDag, Runs
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_mq_provider.hooks.model_quality import storage_for
 from airflow_mq_provider.storage import Storage
+from tests.airflow_world import Churn, MakeDag, Runs
 
 
 @pytest.fixture
@@ -37,13 +38,18 @@ def test_a_run_reads_and_writes_over_the_connection_it_names(
     assert "region=eu-central-1" in link
 
 
-def test_a_connection_that_is_missing_fails_the_task_and_is_named(
-    make_dag: MakeDag, runs: Runs, capfd: pytest.CaptureFixture[str]
-) -> None:
-    dag = make_dag('model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="nobodys")')
-    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
-    assert runs.finish(dag)["merge_ground_truth"] == "failed"
-    assert "nobodys" in "".join(capfd.readouterr())
+def test_a_connection_that_is_named_and_missing_is_an_error(churn: Churn) -> None:
+    """Not the machine's own account instead."""
+    with pytest.raises(AirflowNotFoundException, match="nobodys"):
+        storage_for([churn.root], aws_conn_id="nobodys")
+
+
+@pytest.mark.parametrize("aws_conn_id", [None, "", "aws_default"])
+def test_without_a_connection_boto3s_own_chain_decides(churn: Churn, aws_conn_id: str | None) -> None:
+    storage, region = storage_for([churn.root], aws_conn_id=aws_conn_id)
+    client = storage._client()
+    assert client._request_signer._credentials.access_key == os.environ["AWS_ACCESS_KEY_ID"]
+    assert region == os.environ["AWS_DEFAULT_REGION"]
 
 
 def test_local_files_need_no_connection(tmp_path: Path) -> None:

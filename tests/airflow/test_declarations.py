@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_world import Churn, MakeDag, Runs
 
 from airflow_mq_provider import EndpointInput, ModelQualityMonitor, model_quality_dag
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import Storage, join
+from tests.airflow_world import Churn, MakeDag, Runs
 
 AT_NINE = {"logical_date": "2026-11-10T09:00:00Z"}
 NINE = "2026/11/10/09"

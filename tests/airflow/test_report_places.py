@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from airflow_world import Churn, MakeDag, Runs
 
 from airflow_mq_provider import ModelQualityMonitor
 from airflow_mq_provider.links.model_quality import link_to
 from airflow_mq_provider.operators.model_quality import is_newest
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import Window
+from tests.airflow_world import Churn, MakeDag, Runs
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 

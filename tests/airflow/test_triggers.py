@@ -1,0 +1,173 @@
+"""Triggers as the triggerer runs them: serialized, rebuilt, run against S3 on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk._shared.module_loading import import_string
+from airflow.sdk.serde import deserialize, serialize
+from airflow.triggers.base import BaseTrigger
+
+from airflow_mq_provider import triggers
+from airflow_mq_provider.storage import Storage
+from airflow_mq_provider.triggers.model_quality import CaptureTrigger, GroundTruthTrigger, labels_listed
+from airflow_mq_provider.window import format_time
+
+FAR = "2099-01-01T00:00:00Z"
+PAST = "2020-01-01T00:00:00Z"
+NOW = datetime.now(UTC)
+
+
+def discovered() -> set[type[BaseTrigger]]:
+    """Every trigger of the room, so that none is forgotten here."""
+    modules = [
+        importlib.import_module(f"airflow_mq_provider.triggers.{path.stem}")
+        for path in Path(inspect.getfile(triggers)).parent.glob("[!_]*.py")
+    ]
+    return {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isclass(value)
+        and issubclass(value, BaseTrigger)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+    }
+
+
+MAKE: dict[type[BaseTrigger], Callable[..., BaseTrigger]] = {
+    CaptureTrigger: lambda **arguments: CaptureTrigger(last_hour="2026/11/10/08", **arguments),
+    GroundTruthTrigger: lambda **arguments: GroundTruthTrigger(first_hour="2026/11/10/08", counted=EMPTY, **arguments),
+}
+EMPTY = labels_listed(Storage(), "/nowhere", "2026/11/10/08", NOW)
+
+
+def rebuilt(trigger: BaseTrigger) -> BaseTrigger:
+    """The trigger after its way through Airflow's database."""
+    path, arguments = trigger.serialize()
+    stored = json.loads(json.dumps(serialize(arguments)))
+    made: BaseTrigger = import_string(path)(**deserialize(stored))
+    return made
+
+
+def event(trigger: BaseTrigger) -> dict[str, Any]:
+    """The one event of a trigger that went through Airflow's database."""
+
+    async def collect() -> list[Any]:
+        return [found.payload async for found in rebuilt(trigger).run()]
+
+    [payload] = asyncio.run(asyncio.wait_for(collect(), timeout=60))
+    return dict(payload)
+
+
+@pytest.fixture
+def on_s3(s3_bucket: str, aws_connection: str) -> dict[str, Any]:
+    """Arguments of a trigger that lists the bucket over the connection."""
+    return {"root": f"s3://{s3_bucket}/churn", "poll_interval": 0.05, "aws_conn_id": aws_connection}
+
+
+def test_every_trigger_of_the_room_is_tested_here() -> None:
+    assert discovered() == set(MAKE)
+
+
+@pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
+def test_a_trigger_comes_back_from_the_database_as_it_was(kind: type[BaseTrigger]) -> None:
+    trigger = MAKE[kind](
+        root="s3://bucket/churn",
+        deadline=FAR,
+        poll_interval=30.0,
+        aws_conn_id="mine",
+        region_name="eu-central-1",
+        verify=False,
+        botocore_config={"read_timeout": 5},
+    )
+    assert type(rebuilt(trigger)) is kind
+    assert rebuilt(trigger).serialize() == trigger.serialize()
+
+
+@pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
+def test_a_trigger_gives_up_at_its_deadline(kind: type[BaseTrigger], on_s3: dict[str, Any]) -> None:
+    assert event(MAKE[kind](deadline=PAST, **on_s3)) == {"event": "deadline"}
+    soon = format_time(datetime.now(UTC) + timedelta(seconds=1))
+    assert event(MAKE[kind](deadline=soon, **on_s3)) == {"event": "deadline"}
+
+
+@pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
+def test_a_trigger_that_cannot_list_tells_why(kind: type[BaseTrigger], on_s3: dict[str, Any]) -> None:
+    told = event(MAKE[kind](deadline=FAR, **on_s3 | {"root": "s3://no-such-bucket-anywhere/churn"}))
+    assert told["event"] == "error"
+    assert "no-such-bucket-anywhere" in told["message"]
+
+
+@pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
+def test_a_trigger_without_its_connection_tells_why(kind: type[BaseTrigger], on_s3: dict[str, Any]) -> None:
+    told = event(MAKE[kind](deadline=FAR, **on_s3 | {"aws_conn_id": "nobodys"}))
+    assert told["event"] == "error"
+    assert "nobodys" in told["message"]
+
+
+def test_captures_of_the_last_hour_or_later_are_found(on_s3: dict[str, Any], s3_storage: Storage) -> None:
+    trigger = CaptureTrigger(last_hour="2026/11/10/08", deadline=FAR, **on_s3)
+    s3_storage.write(f"{on_s3['root']}/2026/11/10/07/a.jsonl", b"too early")
+    s3_storage.write(f"{on_s3['root']}/2026/11/10/11/a.jsonl", b"late enough")
+    assert event(trigger) == {"event": "found", "key": "2026/11/10/11/a.jsonl"}
+    s3_storage.write(f"{on_s3['root']}/2026/11/10/08/b.jsonl", b"on time")
+    assert event(trigger) == {"event": "found", "key": "2026/11/10/08/b.jsonl"}
+
+
+def test_what_comes_while_a_trigger_waits_is_found(on_s3: dict[str, Any], s3_storage: Storage) -> None:
+    async def wait_and_put() -> dict[str, Any]:
+        trigger = rebuilt(CaptureTrigger(last_hour="2026/11/10/08", deadline=FAR, **on_s3))
+        waiting = asyncio.ensure_future(anext(aiter(trigger.run())))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        await asyncio.to_thread(s3_storage.write, f"{on_s3['root']}/2026/11/10/08/a.jsonl", b"x")
+        return dict((await asyncio.wait_for(waiting, timeout=60)).payload)
+
+    assert asyncio.run(wait_and_put()) == {"event": "found", "key": "2026/11/10/08/a.jsonl"}
+
+
+def test_labels_other_than_those_counted_are_found(on_s3: dict[str, Any], s3_storage: Storage) -> None:
+    s3_storage.write(f"{on_s3['root']}/2026/11/10/09/a.jsonl", b"a label")
+    assert event(GroundTruthTrigger(first_hour="2026/11/10/08", counted=EMPTY, deadline=FAR, **on_s3)) == {
+        "event": "found"
+    }
+
+
+def test_labels_that_were_counted_already_are_not_found_again(on_s3: dict[str, Any], s3_storage: Storage) -> None:
+    s3_storage.write(f"{on_s3['root']}/2026/11/10/09/a.jsonl", b"a label")
+    counted = labels_listed(s3_storage, on_s3["root"], "2026/11/10/08", datetime.now(UTC))
+    assert counted != EMPTY
+    trigger = GroundTruthTrigger(first_hour="2026/11/10/08", counted=counted, deadline=PAST, **on_s3)
+    assert event(trigger) == {"event": "deadline"}
+
+
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        (("2026/11/10/09/b.jsonl", b"one more"), True),
+        (("2026/11/10/09/a.jsonl", b"replaced"), True),
+        (("2026/11/10/07/a.jsonl", b"before the window"), False),
+        (("2026/11/10/12/a.jsonl", b"its hour has not ended"), False),
+    ],
+    ids=["added", "replaced", "before", "too new"],
+)
+def test_labels_listed_are_those_that_a_run_as_of_now_would_read(
+    s3_storage: Storage, s3_bucket: str, change: tuple[str, bytes], noticed: bool
+) -> None:
+    root = f"s3://{s3_bucket}/labels"
+    now = datetime(2026, 11, 10, 12, 59, tzinfo=UTC)
+    s3_storage.write(f"{root}/2026/11/10/09/a.jsonl", b"a label")
+    before = labels_listed(s3_storage, root, "2026/11/10/08", now)
+    key, data = change
+    s3_storage.write(f"{root}/{key}", data)
+    assert (labels_listed(s3_storage, root, "2026/11/10/08", now) != before) is noticed
+    assert labels_listed(s3_storage, root, "2026/11/10/08", now + timedelta(hours=2)) != EMPTY
