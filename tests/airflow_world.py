@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from world import capture_line, label_line
-
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import hour_folder
+from tests.world import capture_line, label_line
 
 
 @dataclass
