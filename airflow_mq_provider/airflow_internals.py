@@ -87,6 +87,18 @@ def s3_clients(hook: Any) -> tuple[Callable[[], Any], str | None]:
     return make_client, session.region_name
 
 
+def let_task_have_children() -> None:
+    """Let the local engine start workers in the process of a task, whatever executor started that.
+
+    Airflow forks a task off its executor's worker in a way that leaves `multiprocessing` in the belief that it still is that
+    worker. Those of Celery are daemonic, which are forbidden to have children; the task's own process is not.
+    """
+    import multiprocessing
+
+    # There is no public way: the setter refuses once a process runs.
+    multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
+
+
 def in_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Awaitable[Result]]:
     """Return the awaitable form of a blocking function, for triggers.
 

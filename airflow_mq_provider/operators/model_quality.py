@@ -126,7 +126,9 @@ class GroundTruthMergeOperator(_MonitorOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Merge, and return the hand-over."""
         from airflow_mq_provider import run
+        from airflow_mq_provider.airflow_internals import let_task_have_children
 
+        let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
         with failing_for_good():
             opened = self._open(context)
@@ -183,8 +185,10 @@ class QualityAnalysisOperator(_MonitorOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Analyze, report, emit the asset event, and return the report's summary."""
         from airflow_mq_provider import run
+        from airflow_mq_provider.airflow_internals import let_task_have_children
         from airflow_mq_provider.storage import join
 
+        let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
         with failing_for_good():
             opened = self._open(context)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from airflow_mq_provider.engines import local
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import join
 from tests.airflow_world import Churn, MakeDag, Runs
@@ -15,6 +18,7 @@ from tests.world import label_line
 HOURLY = 'model_quality_dag(monitor, schedule="0 * * * *", start_date=START)'
 AT_NINE = {"logical_date": "2026-11-10T09:00:00Z"}
 NINE = "2026/11/10/09"
+THREE_HOURS = {"start_time_offset": "-PT3H", "end_time_offset": "-PT0H"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,21 @@ def test_the_link_leads_to_the_report(make_dag: MakeDag, runs: Runs, churn: Chur
     runs.finish(dag)
     link = runs.xcom(dag, "analyze_quality", key="_link_ModelQualityReportLink")
     assert link == "file://" + join(churn.root, "reports/churn/churn-quality", NINE, "report.json")
+
+
+def test_a_task_that_an_executor_calls_daemonic_uses_all_its_workers(
+    make_dag: MakeDag, runs: Runs, churn: Churn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under Celery, whose workers may not have children; and with every amount of data worth a worker."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    monkeypatch.setattr(local, "_SMALL", 0)
+    forked = []
+    monkeypatch.setattr(local, "ProcessPoolExecutor", lambda *a, **k: forked.append(a) or ProcessPoolExecutor(*a, **k))
+    dag = make_dag("model_quality_dag(monitor, workers=2, start_date=START)", endpoint_input=THREE_HOURS)
+    runs.trigger(dag, **AT_NINE)
+    assert set(runs.finish(dag).values()) == {"success"}
+    assert forked
+    assert churn.report(NINE)["merge"]["matched"] == 24
 
 
 # --- run again
