@@ -349,7 +349,7 @@ class CsvFormat(_Declared):
 
 
 class JsonFormat(_Declared):
-    """Batch transform output in JSON; ``line`` says whether each line is a record (JSON Lines)."""
+    """Batch transform output in JSON. ``line`` is SageMaker's flag; either way an object stands on a line of its own."""
 
     line: StrictFlag
 
