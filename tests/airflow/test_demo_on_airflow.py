@@ -1,0 +1,54 @@
+"""The demo on Airflow, as `make demo` runs it: from nothing to one table, and once more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "demo_on_airflow.py"
+
+
+def rows(table: str) -> list[list[str]]:
+    """The cells of the table's rows; cells are two blanks apart."""
+    lines = table.splitlines()
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines[2 : lines.index("")]]
+
+
+@pytest.mark.timeout(600)
+def test_the_demo_judges_every_window_on_airflow_and_may_be_run_again(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    tables = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, str(SCRIPT), "demo"],
+            cwd=tmp_path,
+            env=environment | {"HOME": str(home)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        tables.append(done.stdout)
+    assert tables[0] == tables[1]
+    assert list(home.iterdir()) == [], "something was written outside of the demo's folder"
+    judged = rows(tables[0])
+    assert len(judged) == 24
+    violated = {(row[0], row[1]) for row in judged if "CompletedWithViolations" in row}
+    assert violated == {("diabetes", f"2026-11-{day:02}") for day in range(5, 9)}
+    changed = json.loads((tmp_path / "demo" / "what-changed.json").read_text())
+    assert changed["column"] in tables[0]
+    for row in judged:
+        assert (tmp_path / "demo" / row[-1] / "report.json").is_file()
+
+
+def test_the_demo_on_airflow_needs_a_folder_and_says_so() -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage:" in done.stderr
