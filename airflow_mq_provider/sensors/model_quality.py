@@ -120,15 +120,22 @@ class CaptureSensor(_MonitorSensor):
     Args:
         monitor: As of `GroundTruthMergeOperator`.
         grace: ISO 8601 duration after the scheduled time.
+        timeout: When the task fails; after the grace unless given.
         **kwargs: ``deferrable``; ``poke_interval``, the seconds between two looks, in the triggerer too; the connection as of
             `GroundTruthMergeOperator`; what every sensor takes.
     """
 
-    def __init__(self, *, monitor: ModelQualityMonitor | Declaration, grace: str = "PT1H", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        monitor: ModelQualityMonitor | Declaration,
+        grace: str = "PT1H",
+        timeout: timedelta | float | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.grace = grace
         self._bound = parse_delay(grace, field="grace")
-        kwargs.setdefault("timeout", self._bound + _HOUR)
-        super().__init__(monitor=monitor, **kwargs)
+        super().__init__(monitor=monitor, timeout=self._bound + _HOUR if timeout is None else timeout, **kwargs)
 
     def _look(self, context: Context) -> PokeReturnValue | CaptureTrigger:
         from airflow_mq_provider.triggers.model_quality import CaptureTrigger, first_capture
@@ -166,6 +173,8 @@ class GroundTruthSensor(_MonitorSensor):
         latest: ISO 8601 duration after the scheduled time. The monitor's ``ground_truth_max_delay`` bounds it too.
         engine: As of `GroundTruthMergeOperator`.
         workers: The same.
+        poke_interval: Seconds between two looks, in the triggerer too.
+        timeout: When the task fails; after the latest time unless given.
         **kwargs: As of `CaptureSensor`.
     """
 
@@ -177,6 +186,8 @@ class GroundTruthSensor(_MonitorSensor):
         latest: str = "P7D",
         engine: str | None = None,
         workers: int | None = None,
+        poke_interval: timedelta | float = 300,
+        timeout: timedelta | float | None = None,
         **kwargs: Any,
     ) -> None:
         if not 0 < coverage <= 1:
@@ -191,9 +202,12 @@ class GroundTruthSensor(_MonitorSensor):
         self._bound = parse_delay(latest, field="latest")
         self.engine = engine
         self.workers = workers
-        kwargs.setdefault("poke_interval", 300)
-        kwargs.setdefault("timeout", self._bound + _HOUR)
-        super().__init__(monitor=monitor, **kwargs)
+        super().__init__(
+            monitor=monitor,
+            poke_interval=poke_interval,
+            timeout=self._bound + _HOUR if timeout is None else timeout,
+            **kwargs,
+        )
 
     def _look(self, context: Context) -> PokeReturnValue | GroundTruthTrigger:
         from airflow_mq_provider.triggers.model_quality import GroundTruthTrigger, labels_listed

@@ -215,6 +215,19 @@ def test_a_poking_sensor_of_labels_hands_on_the_as_of_time(churn: Churn) -> None
     assert labels(churn, mode="poke").execute(Context(T - 4 * HOUR))["source"] == "sensor"
 
 
+def test_how_often_a_dags_sensors_look_is_said_in_its_default_args(churn: Churn) -> None:
+    from airflow.sdk import DAG
+
+    with DAG("waiting", default_args={"poke_interval": 7}):
+        assert [sensor.poke_interval for sensor in (captures(churn), labels(churn))] == [7, 7]
+    assert [sensor.poke_interval for sensor in (captures(churn), labels(churn))] == [60, 300]
+
+
+def test_a_sensor_does_not_time_out_before_what_it_waits_for(churn: Churn) -> None:
+    assert labels(churn, latest="P30D").timeout > timedelta(days=30).total_seconds()
+    assert captures(churn, grace="P30D").timeout > timedelta(days=30).total_seconds()
+
+
 @pytest.mark.parametrize("coverage", [0, -0.1, 1.01])
 def test_a_coverage_that_is_no_share_is_refused(churn: Churn, coverage: float) -> None:
     with pytest.raises(ModelQualityError, match="coverage of the GroundTruthSensor"):
