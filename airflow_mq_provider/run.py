@@ -263,6 +263,8 @@ def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, 
 def _clear(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: Storage) -> dict[str, Any] | None:
     """Take away what an earlier run left, its commit mark first; say whether that run was of something else (rule O2)."""
     storage.write(join(prefix, MERGED, STARTED), b"")  # an output that cannot be written is told before the work
+    storage.sweep(prefix, deep=False)  # below it, another T may have its report
+    storage.sweep(join(prefix, MERGED), deep=True)
     note = join(prefix, MERGED, REPLACES)
     replaces = _json(storage, note)  # left by a run that was killed after it took the old report away
     former = _json(storage, join(prefix, REPORT))

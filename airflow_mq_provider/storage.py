@@ -193,6 +193,21 @@ class Storage:
             for start in range(0, len(all_keys), _DELETE_BATCH):
                 self._delete_s3(bucket, all_keys[start : start + _DELETE_BATCH])
 
+    def sweep(self, folder: str, *, deep: bool) -> None:
+        """Remove what local writes left half done in a folder, and with `deep` below it, when their process was killed.
+
+        Such leftovers are in no listing. Only the one who owns the folder may call this: a write under way would fail.
+        S3 keeps nothing of a write that did not end.
+        """
+        if is_s3(folder):
+            return
+        for path, folders, names in os.walk(os.fsencode(local_path(folder))):
+            for name in filter(_UNFINISHED.fullmatch, names):
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(path, name))
+            if not deep:
+                folders.clear()
+
     def exists(self, uri: str) -> bool:
         """Whether the object stands there.
 
