@@ -36,7 +36,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY) ## make demo data under ./demo, judge every window of its monitors, show one table
-	$(BIN)/python -m airflow_mq_provider.demo ./demo
+	$(BIN)/python tools/demo_on_airflow.py ./demo
 
 test: $(READY) ## run the tests on two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
