@@ -1,0 +1,292 @@
+"""A real scheduler, LocalExecutor, triggerer and API server, each a process of its own, on what they were left to do.
+
+Backfills are made before the scheduler starts, since SQLite takes no second writer. One Airflow runs all DAGs of this file; each
+test looks at what one of them came to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.window import format_time, hour_folder
+from tests.airflow_world import Churn
+from tests.world import label_line
+
+pytestmark = pytest.mark.timeout(600)
+
+FIRST = datetime(2026, 11, 10, 4, tzinfo=UTC)
+SIX = [FIRST + timedelta(hours=number) for number in range(6)]
+"""Starts of the six windows, an hour each; a run reads the two hours before its scheduled time."""
+OFFSETS = {"start_time_offset": "-PT2H", "end_time_offset": "-PT0H"}
+
+DAG_FILE = """
+import json, os, signal
+from datetime import datetime, timedelta
+from pathlib import Path
+from airflow_mq_provider import ModelQualityMonitor, model_quality_dag
+from airflow_mq_provider.storage import Storage
+
+START, END = datetime.fromisoformat({first!r}), datetime.fromisoformat({last!r})
+AGAIN = {{"retries": 1, "retry_delay": timedelta(seconds=1), "poke_interval": 1}}
+monitors = {{name: ModelQualityMonitor.model_validate(one) for name, one in json.loads({monitors!r}).items()}}
+
+for name, monitor in monitors.items():
+    arguments = {{"wait_for_captures": "PT1H", "wait_for_ground_truth": "P999D", "aws_conn_id": "s3_of_tests"}}
+    globals()[name] = model_quality_dag(
+        monitor,
+        dag_id=name,
+        schedule="0 * * * *",
+        start_date=START,
+        end_date=END,
+        catchup=name == "scheduled",
+        max_active_runs=3,
+        default_args=AGAIN,
+        **(arguments if name == "waiting" else {{}}),
+    )
+
+# In the first attempt at the merge of one DAG the power goes, once its first rows are written.
+MARK = Path({mark!r})
+write = Storage.write
+
+
+def write_and_die(self, uri, data):
+    write(self, uri, data)
+    if "/killed/" in uri and uri.endswith(".npz") and not MARK.exists():
+        MARK.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Storage.write = write_and_die
+"""
+
+
+@dataclass
+class Airflow:
+    """A running Airflow, what it was given, and where it writes."""
+
+    home: Path
+    churn: Churn
+    on_s3: Churn
+
+    def states(self, dag_id: str) -> list[tuple[str, str]]:
+        """Type and state of a DAG's runs, by their time."""
+        return self.ask("select run_type, state from dag_run where dag_id = ? order by run_after", dag_id)
+
+    def ask(self, query: str, *given: str) -> list[tuple[Any, ...]]:
+        database = sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True, timeout=30)
+        try:
+            return database.execute(query, given).fetchall()
+        finally:
+            database.close()
+
+    def report(self, dag_id: str, scheduled: datetime) -> dict[str, Any]:
+        """The report of a run, without what tells times, versions and where it lies."""
+        uri = join(self.churn.root, dag_id, "churn/churn-quality", hour_folder(scheduled), "report.json")
+        found: dict[str, Any] = json.loads(self.churn.storage.read(uri))
+        return {
+            name: value
+            for name, value in found.items()
+            if name not in ("timings", "versions", "output", "definition_hash", "run_type")
+        }
+
+    def files(self, dag_id: str, scheduled: datetime) -> dict[str, bytes]:
+        """Everything else that a run wrote."""
+        root = join(self.churn.root, dag_id, "churn/churn-quality", hour_folder(scheduled))
+        storage = self.churn.storage
+        return {one.key: storage.read(one.uri) for one in storage.list(root) if one.key != "report.json"}
+
+    def until(self, holds: Any, what: str, seconds: float = 240) -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > end:
+                runs = self.ask("select dag_id, run_id, state from dag_run")
+                log = (self.home / "scheduler.log").read_text()[-3000:]
+                pytest.fail(f"{what} did not come in {seconds:.0f} s: {runs}\n{log}")
+            time.sleep(0.5)
+
+    def finished(self, dag_id: str, count: int) -> bool:
+        """Whether so many runs of a DAG have ended well; one that failed is none to wait for."""
+        states = [state for _, state in self.states(dag_id)]
+        assert "failed" not in states, (self.home / "scheduler.log").read_text()[-3000:]
+        return len(states) == count and set(states) == {"success"}
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End each process with all that it started, by its process group."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            try:
+                os.killpg(process.pid, sent)
+            except ProcessLookupError:
+                continue
+        for process in processes:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+@pytest.fixture(scope="module")
+def airflow(
+    tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str, s3_client: Any, make_s3_client: Any
+) -> Iterator[Airflow]:
+    home = tmp_path_factory.mktemp("airflow")
+    churn = Churn(str(tmp_path_factory.mktemp("churn")), Storage(), {"endpoint_input": OFFSETS})
+    churn.hours(FIRST - timedelta(hours=1), 7)
+    s3_client.create_bucket(Bucket="real-scheduler", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    on_s3 = Churn("s3://real-scheduler", Storage(make_s3_client), {"endpoint_input": OFFSETS})
+    on_s3.hours(FIRST - timedelta(hours=1), 2, labelled=2)
+    # Told only a day later, what the truth of one prediction of each hour was.
+    for hour in SIX:
+        late = [label_line(f"{hour:%d%H}-7", "0")]
+        churn.put(f"labels/{hour_folder(hour + timedelta(days=1))}/late.jsonl", late)
+    dags = ("scheduled", "backfilled", "refreshed", "killed")
+    monitors = {dag_id: churn.declared(output_uri=join(churn.root, dag_id), keep_merged="jsonl") for dag_id in dags} | {
+        "waiting": on_s3.declared()
+    }
+    (home / "dags").mkdir()
+    (home / "dags" / "judged.py").write_text(
+        DAG_FILE.format(
+            first=FIRST.isoformat(),
+            last=SIX[-1].isoformat(),
+            monitors=json.dumps(monitors),
+            mark=str(home / "killed-once"),
+        )
+    )
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": "",
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of tests, " * 4,
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "3",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW_CONN_S3_OF_TESTS": json.dumps(
+            {
+                "conn_type": "aws",
+                "login": "testing",
+                "password": "testing",
+                "extra": {"region_name": "eu-central-1", "endpoint_url": s3_endpoint},
+            }
+        ),
+    }
+    six = ["--from-date", format_time(SIX[0]), "--to-date", format_time(SIX[-1])]
+    two = ["--from-date", format_time(SIX[0]), "--to-date", format_time(SIX[1])]
+    one = ["--from-date", format_time(SIX[0]), "--to-date", format_time(SIX[0])]
+    commands = [
+        ["db", "migrate"],
+        ["dags", "reserialize"],
+        ["backfill", "create", "--dag-id", "backfilled", *six],
+        ["backfill", "create", "--dag-id", "refreshed", *two, "--dag-run-conf", '{"as_of": "now"}'],
+        ["backfill", "create", "--dag-id", "killed", *one],
+        ["backfill", "create", "--dag-id", "waiting", *one],
+    ]
+    in_one_process = (
+        "import json, sys\n"
+        "from airflow.cli.cli_parser import get_parser\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    given = get_parser().parse_args(command)\n"
+        "    given.func(given)\n"
+    )
+    prepared = subprocess.run(
+        [sys.executable, "-c", in_one_process, json.dumps(commands)], env=environment, capture_output=True, text=True
+    )
+    assert prepared.returncode == 0, prepared.stdout[-2000:] + prepared.stderr[-2000:]
+    processes = []
+    try:
+        for name, arguments in (
+            ("api-server", ["api-server", "--apps", "execution"]),
+            ("scheduler", ["scheduler"]),
+            ("triggerer", ["triggerer"]),
+        ):
+            with (home / f"{name}.log").open("wb") as log:
+                processes.append(
+                    subprocess.Popen(
+                        [str(Path(sys.executable).parent / "airflow"), *arguments],
+                        env=environment,
+                        stdout=log,
+                        stderr=log,
+                        start_new_session=True,
+                    )
+                )
+        yield Airflow(home, churn, on_s3)
+    finally:
+        end(processes)
+
+
+def test_a_backfill_judges_as_the_scheduled_runs_did(airflow: Airflow) -> None:
+    airflow.until(lambda: airflow.finished("scheduled", 6), "six scheduled runs")
+    airflow.until(lambda: airflow.finished("backfilled", 6), "six backfilled runs")
+    assert {kind for kind, _ in airflow.states("scheduled")} == {"scheduled"}
+    assert {kind for kind, _ in airflow.states("backfilled")} == {"backfill"}
+    for start in SIX:
+        at = start + timedelta(hours=1)
+        assert airflow.report("backfilled", at) == airflow.report("scheduled", at)
+        assert airflow.files("backfilled", at) == airflow.files("scheduled", at)
+        assert airflow.report("scheduled", at)["merge"]["matched"] == 16
+
+
+def test_a_backfill_as_of_now_sees_labels_that_came_late(airflow: Airflow) -> None:
+    airflow.until(lambda: airflow.finished("refreshed", 2), "two runs as of now")
+    for start in SIX[:2]:
+        at = start + timedelta(hours=1)
+        late, punctual = airflow.report("refreshed", at), airflow.report("scheduled", at)
+        assert (late["ground_truth"]["as_of_source"], punctual["ground_truth"]["as_of_source"]) == ("now", "schedule")
+        assert late["ground_truth"]["duplicate_labels"] > punctual["ground_truth"]["duplicate_labels"] == 0
+        assert late["metrics"]["accuracy"] != punctual["metrics"]["accuracy"]
+
+
+def test_a_merge_that_is_killed_is_tried_again_and_leaves_the_same_bytes(airflow: Airflow) -> None:
+    airflow.until(lambda: airflow.finished("killed", 1), "the run whose merge is killed")
+    assert (airflow.home / "killed-once").exists()
+    tries = dict(airflow.ask("select task_id, try_number from task_instance where dag_id = 'killed'"))
+    assert tries == {"merge_ground_truth": 2, "analyze_quality": 1}
+    at = SIX[0] + timedelta(hours=1)
+    assert airflow.report("killed", at) == airflow.report("scheduled", at)
+    assert airflow.files("killed", at) == airflow.files("scheduled", at)
+
+
+def test_a_run_waits_for_labels_in_the_triggerer_and_goes_on_when_they_come(airflow: Airflow) -> None:
+    waits = "select state from task_instance where dag_id = 'waiting' and task_id = 'wait_for_ground_truth'"
+    airflow.until(lambda: airflow.ask(waits) == [("deferred",)], "the sensor's deferral")
+    for hour in (SIX[0] - timedelta(hours=1), SIX[0]):
+        lines = [label_line(f"{hour:%d%H}-{row}", "1" if row > 4 else "0") for row in range(8)]
+        airflow.on_s3.put(f"labels/{hour_folder(hour)}/b.jsonl", lines)
+    airflow.until(lambda: airflow.finished("waiting", 1), "the run that waited")
+    report = airflow.on_s3.report(hour_folder(SIX[0] + timedelta(hours=1)))
+    assert report["ground_truth"]["as_of_source"] == "sensor"
+    assert report["merge"]["label_coverage"] == 1.0
