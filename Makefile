@@ -9,10 +9,10 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format bench constraints clean
+.PHONY: help venv demo test test-system check format bench constraints clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: $(READY) ## set up .venv with everything that the other targets need
 
@@ -40,6 +40,9 @@ demo: $(READY) ## make demo data under ./demo, judge every window of its monitor
 
 test: $(READY) ## run the tests on two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-system: $(READY) ## run what needs a whole Airflow: scheduler, executor, triggerer and API server
+	$(BIN)/python -m pytest -m system tests/system $(ARGS)
 
 check: $(READY) ## format, lint, types and the contracts between rooms
 	$(BIN)/ruff format --check .

@@ -27,7 +27,7 @@ from airflow_mq_provider.window import format_time, hour_folder
 from tests.airflow_world import Churn
 from tests.world import label_line
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 FIRST = datetime(2026, 11, 10, 4, tzinfo=UTC)
 SIX = [FIRST + timedelta(hours=number) for number in range(6)]
