@@ -71,7 +71,7 @@ def monitoring_tasks(
     wait_for_captures: str | None = None,
     wait_for_ground_truth: str | None = None,
     ground_truth_coverage: float = 0.95,
-    deferrable: bool | None = None,
+    deferrable: bool = True,
     max_runtime: timedelta | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -94,7 +94,7 @@ def monitoring_tasks(
         wait_for_ground_truth: ISO 8601 duration: a `GroundTruthSensor` waits at the longest until so long after the
             scheduled time.
         ground_truth_coverage: The share of labelled captures for which that sensor waits.
-        deferrable: How the sensors wait; see there.
+        deferrable: Whether sensors wait in the triggerer; else they look from a worker now and then, freed in between.
         max_runtime: The longest a run may take, half of it for each of the two tasks, as SageMaker splits the hour; a task
             that takes longer is stopped and fails. Nothing is stopped by default.
         engine: As of `GroundTruthMergeOperator`, like what follows.
@@ -113,6 +113,7 @@ def monitoring_tasks(
     }
     work: dict[str, Any] = {"engine": engine, "workers": workers}
     limit: dict[str, Any] = {"execution_timeout": max_runtime / 2} if max_runtime else {}
+    waiting: dict[str, Any] = connection | ({} if deferrable else {"mode": "reschedule"})
     sensors: list[CaptureSensor | GroundTruthSensor] = []
     if wait_for_captures is not None:
         sensors.append(
@@ -120,8 +121,7 @@ def monitoring_tasks(
                 task_id="wait_for_captures",
                 monitor=monitor,
                 grace=wait_for_captures,
-                deferrable=deferrable,
-                **connection,
+                **waiting,
             )
         )
     as_of = None
@@ -131,9 +131,8 @@ def monitoring_tasks(
             monitor=monitor,
             coverage=ground_truth_coverage,
             latest=wait_for_ground_truth,
-            deferrable=deferrable,
             **work,
-            **connection,
+            **waiting,
         )
         as_of = labels.output
         sensors.append(labels)
@@ -174,7 +173,7 @@ def model_quality_dag(
     wait_for_captures: str | None = None,
     wait_for_ground_truth: str | None = None,
     ground_truth_coverage: float = 0.95,
-    deferrable: bool | None = None,
+    deferrable: bool = True,
     max_runtime: timedelta | None = None,
     engine: str | None = None,
     workers: int | None = None,
@@ -204,7 +203,7 @@ def model_quality_dag(
         wait_for_captures: How long after the scheduled time to wait for captures, as ``PT1H``.
         wait_for_ground_truth: How long after the scheduled time to wait for labels, as ``P7D``.
         ground_truth_coverage: The share of labelled captures that is enough.
-        deferrable: How sensors wait; in the triggerer unless this is False.
+        deferrable: Whether sensors wait in the triggerer; else they look from a worker now and then, freed in between.
         max_runtime: The longest a run may take, half of it for each task; no limit by default.
         engine: ``local`` or ``reference``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine; by default the setting ``[model_quality] workers``.

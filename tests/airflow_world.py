@@ -110,10 +110,9 @@ class Runs:
             scheduler._create_dagruns_for_dags(guard, session)
             guard.commit()
 
-    def backfill(self, dag: Any, first: str, last: str, conf: dict[str, Any] | None = None) -> None:
+    def backfill(self, dag: Any, first: str, last: str, *more: str) -> None:
         """``airflow backfill create``: bounds are logical dates, both included."""
-        extra = ["--dag-run-conf", json.dumps(conf)] if conf else []
-        self.cli("backfill", "create", "--dag-id", dag.dag_id, "--from-date", first, "--to-date", last, *extra)
+        self.cli("backfill", "create", "--dag-id", dag.dag_id, "--from-date", first, "--to-date", last, *more)
 
     def cli(self, *arguments: str) -> None:
         """Run ``airflow`` with these arguments, in this process."""

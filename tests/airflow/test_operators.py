@@ -146,6 +146,25 @@ def test_labels_that_come_late_are_seen_by_a_run_that_asks_for_them(
     assert report["metrics"]["confusion_matrix"]["0"]["1"] == 1
 
 
+@pytest.mark.parametrize(("more", "duplicates"), [([], 0), (["--reprocess-behavior", "completed"], 1)])
+def test_a_backfill_as_of_now_judges_windows_that_were_judged_before_only_where_it_is_told_to(
+    make_dag: MakeDag, runs: Runs, churn: Churn, more: list[str], duplicates: int
+) -> None:
+    dag = make_dag(
+        """
+        start = datetime(2026, 11, 10, 8, tzinfo=UTC)
+        model_quality_dag(monitor, schedule="0 * * * *", start_date=start, end_date=start, catchup=True)
+        """
+    )
+    runs.scheduled()
+    runs.finish(dag)
+    late_label(churn)
+    at = "2026-11-10T08:00:00Z"
+    runs.backfill(dag, at, at, "--dag-run-conf", '{"as_of": "now"}', *more)
+    runs.finish(dag)
+    assert churn.report(NINE)["ground_truth"]["duplicate_labels"] == duplicates
+
+
 # --- verdicts
 
 
