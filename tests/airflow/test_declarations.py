@@ -177,7 +177,7 @@ def test_a_dag_that_waits_for_labels_runs_sixteen_windows_side_by_side() -> None
 @pytest.mark.parametrize(("deferrable", "mode"), [(True, "poke"), (False, "reschedule")])
 def test_a_dag_whose_sensors_may_not_defer_frees_their_workers_all_the_same(deferrable: bool, mode: str) -> None:
     dag = model_quality_dag(declared(), wait_for_captures="PT1H", wait_for_ground_truth="P2D", deferrable=deferrable)
-    sensors = [dag.get_task(name) for name in ("wait_for_captures", "wait_for_ground_truth")]
+    sensors: list[Any] = [dag.get_task(name) for name in ("wait_for_captures", "wait_for_ground_truth")]
     assert [(sensor.deferrable, sensor.mode) for sensor in sensors] == [(deferrable, mode)] * 2
 
 
