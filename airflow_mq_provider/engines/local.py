@@ -11,6 +11,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -481,6 +483,17 @@ _shared: tuple[Callable[..., Any], MergeTask, Storage, LabelTable | None] | None
 """What forked workers inherit: set before they are forked, so that nothing of it is copied or sent."""
 
 
+def _die_with_parent(parent: int) -> None:
+    """End this worker when its parent ends, however that happens: a killed task must leave no process behind."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _run_shared(unit: Unit) -> Any:
     if _shared is None:
         raise RuntimeError("a worker was started without its task")
@@ -520,7 +533,9 @@ def _work(
     _shared = (function, task, storage, table)
     context = multiprocessing.get_context("fork")
     try:
-        with ProcessPoolExecutor(min(cores, len(todo)), mp_context=context) as pool:
+        with ProcessPoolExecutor(
+            min(cores, len(todo)), mp_context=context, initializer=_die_with_parent, initargs=(os.getpid(),)
+        ) as pool:
             waiting: deque[tuple[Unit, Future[T]]] = deque()
             for unit in todo:
                 waiting.append((unit, pool.submit(_run_shared, unit)))

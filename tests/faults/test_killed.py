@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -135,3 +136,33 @@ def test_killed_while_it_reads_a_run_leaves_no_report_and_gives_the_same_bytes_l
     found = bytes_of()
     assert sorted(found) == sorted(expected)
     assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
+    truth = generate(tmp_path / "data", records=60_000, hours=6, seed=5)
+    command = [str(Path(sys.executable).parent / "model-quality"), "run", str(tmp_path / "data" / "monitor.json")]
+    command += ["--at", truth.at.isoformat(), "--workers", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 60
+        workers: list[str] = []
+        while len(workers) < 2 and process.poll() is None and time.monotonic() < deadline:
+            workers = children.read_text().split()
+        assert len(workers) == 2
+        process.kill()
+        process.wait()
+        while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert [worker for worker in workers if alive(worker)] == []
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def alive(worker: str) -> bool:
+    """Whether a process runs still; one that has ended and waits to be collected does not."""
+    try:
+        return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
