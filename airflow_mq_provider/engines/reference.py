@@ -20,7 +20,6 @@ from airflow_mq_provider.engines.task import (
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.records import (
     Block,
-    Classes,
     Fault,
     Label,
     Prediction,
@@ -180,29 +179,17 @@ def _write(
     number: int,
     matched: list[tuple[Prediction, Label, bytes, bytes]],
 ) -> None:
-    kind = task.reading.problem_type
-    classes = Classes(task.reading)
-
-    def column(values: list[object]) -> np.ndarray[tuple[int], np.dtype[np.generic]]:
-        if kind == "MulticlassClassification":
-            return np.array([classes.number(value) for value in values], np.int32)
-        return np.array(values, np.float64 if kind == "Regression" else np.uint8)
-
     each = [(prediction, label, row) for prediction, label, _, _ in matched for row in range(len(label.actual))]
-    predicted = column([prediction.predicted[row] for prediction, _, row in each])
-    actual = column([label.actual[row] for _, label, row in each])
     probability = None
     if task.reading.probability is not None:
-        found = [prediction.probability[row] for prediction, _, row in each if prediction.probability]
-        probability = np.array(found, np.float64)
+        probability = [prediction.probability[row] for prediction, _, row in each if prediction.probability]
     ids = [prediction.id for prediction, _, _ in each]
-    rows = MergedRows(
-        problem_type=kind,
-        flags=sample_flags(hash_ids(ids), np.array([row for _, _, row in each], np.int64)),
-        actual=actual,
-        predicted=predicted,
-        probability=probability,
-        classes=tuple(classes.names) if kind == "MulticlassClassification" else (),
+    rows = MergedRows.of_values(
+        task.reading.problem_type,
+        sample_flags(hash_ids(ids), np.array([row for _, _, row in each], np.int64)),
+        [label.actual[row] for _, label, row in each],
+        [prediction.predicted[row] for prediction, _, row in each],
+        probability,
     )
     uri = part_uri(task, hour, number, 0, "")
     storage.write(uri + ROWS_SUFFIX, rows.to_bytes())

@@ -16,7 +16,6 @@ import numpy as np
 
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.quality.records import (
-    Classes,
     Fault,
     Reading,
     attribute,
@@ -188,8 +187,6 @@ def _no_column(role: str, text: str, first: Any, where: str) -> InputError:
 def _rows(
     reading: Reading, actual: Sequence[Any], predicted: Sequence[Any], probability: Sequence[float] | None
 ) -> MergedRows:
-    classes = Classes(reading)
-    kind = reading.problem_type
     said = [
         repr((one, predicted[at], probability[at] if probability is not None else None))
         for at, one in enumerate(actual)
@@ -199,18 +196,5 @@ def _rows(
     repeats = np.zeros(len(said), np.int64)
     for at, text in enumerate(said):
         repeats[at] = seen[text] = seen.get(text, -1) + 1
-
-    def column(values: Sequence[Any]) -> np.ndarray[Any, Any]:
-        if kind == "MulticlassClassification":
-            return np.array([classes.number(value) for value in values], np.int32)
-        return np.array(values, np.float64 if kind == "Regression" else np.uint8)
-
-    predicted_column, actual_column = column(predicted), column(actual)
-    return MergedRows(
-        problem_type=kind,
-        flags=sample_flags(hash_ids(said), repeats),
-        actual=actual_column,
-        predicted=predicted_column,
-        probability=np.array(probability, np.float64) if probability is not None else None,
-        classes=tuple(classes.names) if kind == "MulticlassClassification" else (),
-    )
+    flags = sample_flags(hash_ids(said), repeats)
+    return MergedRows.of_values(reading.problem_type, flags, actual, predicted, probability)

@@ -130,6 +130,31 @@ class MergedRows:
     probability: NDArray[np.float64] | None = None
     classes: tuple[str, ...] = ()
 
+    @classmethod
+    def of_values(
+        cls,
+        problem_type: str,
+        flags: NDArray[np.uint8],
+        actual: Sequence[Any],
+        predicted: Sequence[Any],
+        probability: Sequence[float] | None,
+    ) -> MergedRows:
+        """Put plain values into columns: 0 and 1 (binary), class texts (multiclass) or numbers (regression)."""
+        classes: tuple[str, ...] = ()
+        kind: type[np.generic] = np.float64 if problem_type == REGRESSION else np.uint8
+        if problem_type == MULTICLASS:
+            numbers = {name: number for number, name in enumerate(dict.fromkeys([*predicted, *actual]))}
+            actual, predicted = [numbers[name] for name in actual], [numbers[name] for name in predicted]
+            classes, kind = tuple(numbers), np.int32
+        return cls(
+            problem_type=problem_type,
+            flags=flags,
+            actual=np.array(actual, kind),
+            predicted=np.array(predicted, kind),
+            probability=None if probability is None else np.array(probability, np.float64),
+            classes=classes,
+        )
+
     def __post_init__(self) -> None:
         _known_problem(self.problem_type)
         lengths = {name: len(column) for name, column in self._columns().items()}
