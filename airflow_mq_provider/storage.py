@@ -563,8 +563,10 @@ def _status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
 
 def _chunks_local(uri: str, size: int) -> Iterator[bytes]:
     try:
-        with local_path(uri).open("rb") as file:
-            while piece := file.read(size):
+        with local_path(uri).open("rb", buffering=0) as file:
+            # room for what is there, not for `size`: most files are small
+            room = min(size, os.fstat(file.fileno()).st_size + 1)
+            while piece := file.read(room):
                 yield piece
     except OSError as error:
         _refuse_local(InputError, error, uri)

@@ -8,6 +8,7 @@ of workers changes nothing in what is written (rule O2).
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import tempfile
@@ -17,7 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -36,18 +38,9 @@ from airflow_mq_provider.engines.task import (
 )
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.records import (
-    Block,
-    Classes,
-    Predictions,
-    Rejection,
-    blocks,
-    judge_batch,
-    read_batch,
-    read_captures,
-    read_labels,
-    row_places,
-)
+from airflow_mq_provider.quality.columns import Predictions, read_batch, read_captures, read_labels, row_places
+from airflow_mq_provider.quality.lines import Block, Lines, Rejection, blocks, lines_of
+from airflow_mq_provider.quality.records import Classes, judge_batch
 from airflow_mq_provider.quality.states import (
     CaptureCounts,
     GroundTruthCounts,
@@ -129,8 +122,8 @@ class LabelTable:
     def __post_init__(self) -> None:
         # Buckets by leading bits, about one entry each: an entry is found by a look or two instead of a search.
         self.bits = max(1, min(26, len(self.high).bit_length()))
-        bounds = np.arange(1 << self.bits, dtype=np.uint64) << np.uint64(64 - self.bits)
-        self.starts = np.append(np.searchsorted(self.high, bounds), len(self.high))
+        bucket = (self.high >> np.uint64(64 - self.bits)).astype(np.int64)
+        self.starts = np.append([0], np.cumsum(np.bincount(bucket, minlength=1 << self.bits)))
 
     def find(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Where each id stands among the distinct ids, -1 for an id without a label."""
@@ -150,32 +143,27 @@ class LabelTable:
 
 def hash_order(ids: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """An order that brings equal ids together, first come first, and which of the ordered repeat the one before."""
-    order = np.argsort(ids[:, 0], kind="stable")
-    high, low = ids[order, 0], ids[order, 1]
+    order = np.argsort(ids[:, 0])
+    high = ids[order, 0]
     tie = high[1:] == high[:-1]
-    if (tie & (low[1:] != low[:-1])).any():
-        order = np.lexsort((ids[:, 1], ids[:, 0]))
-        high, low = ids[order, 0], ids[order, 1]
-        tie = high[1:] == high[:-1]
-    return order, np.append([False] if len(ids) else [], tie & (low[1:] == low[:-1])).astype(np.bool_)
+    repeats = np.zeros(len(ids), np.bool_)
+    if tie.any():
+        # Where the leading halves are equal, the others decide, then the order in which they came.
+        tied = np.flatnonzero(np.append(tie, [False]) | np.append([False], tie))
+        among = order[tied]
+        order[tied] = among = among[np.lexsort((among, ids[among, 1], ids[among, 0]))]
+        repeats[tied[1:]] = (ids[among[1:]] == ids[among[:-1]]).all(axis=1)
+    return order, repeats
 
 
 def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     classes = Classes(task.reading)
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     parts = []
-    lines = 0
-    for one, pieces in _pieces(unit.objects, storage):
-        for piece in pieces:
-            if isinstance(piece, Rejection):
-                lines += 1
-                rejections.add(one.uri, piece)
-                continue
-            part = read_labels(piece.data, task.reading, classes, first_line=piece.first_line)
-            lines += part.lines
-            for rejection in part.rejected:
-                rejections.add(one.uri, rejection)
-            parts.append(part)
+    for lines in _gathered(_pieces(unit.objects, storage)):
+        parts.append(read_labels(lines, task.reading, classes))
+        for rejection in parts[-1].rejected:
+            rejections.add(rejection)
     truth, truths = None, []
     if task.keep_merged == "jsonl":
         seen: dict[bytes, int] = {}
@@ -183,7 +171,7 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
         truth = _joined([numbers[at][part.truth] for at, part in enumerate(parts)], np.int32)
         truths = list(seen)
     return _LabelUnit(
-        lines=lines,
+        lines=sum(part.lines for part in parts),
         ids=_joined([part.ids for part in parts], np.uint64, (0, 2)),
         rows=_joined_rows([(part.rows, len(part.ids)) for part in parts]),
         actual=_joined([part.actual for part in parts], _kind(task)),
@@ -272,55 +260,41 @@ class _CaptureUnit:
     mismatches: Rejections = field(default_factory=lambda: Rejections("merge", True))
 
 
-@dataclass(slots=True)
-class _Held:
-    """Blocks read and not yet written: their object, their bytes, their columns."""
-
-    blocks: list[tuple[Input, bytes, Predictions, tuple[str, ...] | None]] = field(default_factory=list)
-    size: int = 0
-
-
 def _capture_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Unit) -> _CaptureUnit:
     classes = Classes(task.reading, table.classes)
     result = _CaptureUnit(
         rejections=Rejections("capture", task.keep_rejected_lines),
         mismatches=Rejections("merge", task.keep_rejected_lines),
     )
-    held = _Held()
-    piece_number = 0
-    for one, pieces in _pieces(unit.objects, storage):
-        header: tuple[str, ...] | None = None
-        for piece in pieces:
-            if isinstance(piece, Rejection):
-                result.lines += 1
-                result.rejections.add(one.uri, piece)
-                continue
-            if task.reading.batch == "csv-header" and piece.first_line == 1:
-                header, piece = _without_header(piece)
-            if task.reading.batch is None:
-                part = read_captures(piece.data, task.reading, task.seconds, classes, first_line=piece.first_line)
-            else:
-                part = read_batch(
-                    piece.data, task.reading, task.seconds, classes, first_line=piece.first_line, header=header
-                )
-            result.lines += part.lines
-            result.outside_window += part.outside_window
-            for rejection in part.rejected:
-                result.rejections.add(one.uri, rejection)
-            held.blocks.append((one, piece.data, part, header))
-            held.size += len(piece.data)
-            if held.size >= 2 * PIECE:
-                _join_piece(task, storage, table, unit, piece_number, held, classes, result)
-                held = _Held()
-                piece_number += 1
-    if held.blocks:
-        _join_piece(task, storage, table, unit, piece_number, held, classes, result)
+    pieces = _pieces(unit.objects, storage)
+    if task.reading.batch == "csv-header":
+        pieces = _headed(pieces)
+    read = read_batch if task.reading.batch else read_captures
+    rows: list[MergedRows] = []
+    for number, lines in enumerate(_gathered(pieces)):
+        part = read(lines, task.reading, task.seconds, classes)
+        result.lines += part.lines
+        result.outside_window += part.outside_window
+        for rejection in part.rejected:
+            result.rejections.add(rejection)
+        rows.append(_join_piece(task, storage, table, unit, number, lines, part, classes, result))
+    if result.matched_rows:
+        storage.write(part_uri(task, unit.number, ROWS_SUFFIX), MergedRows.of_parts(rows).to_bytes())
     return result
 
 
-def _without_header(piece: Block) -> tuple[tuple[str, ...], Block]:
-    head, _, rest = piece.data.partition(b"\n")
-    return tuple(head.decode("utf-8", "replace").strip().split(",")), Block(rest, 2)
+def _headed(pieces: Iterable[Block | Rejection]) -> Iterator[Block | Rejection]:
+    """Take the first line of each object for the names of its columns."""
+    header: tuple[str, ...] | None = None
+    for piece in pieces:
+        if isinstance(piece, Rejection):
+            yield piece
+        elif piece.first_line > 1:
+            yield replace(piece, header=header)
+        else:
+            head, _, rest = piece.data.partition(b"\n")
+            header = tuple(head.decode("utf-8", "replace").strip().split(","))
+            yield Block(piece.source, 2, rest, header)
 
 
 def _join_piece(
@@ -329,104 +303,90 @@ def _join_piece(
     table: LabelTable,
     unit: Unit,
     number: int,
-    held: _Held,
+    lines: Lines,
+    part: Predictions,
     classes: Classes,
     result: _CaptureUnit,
-) -> None:
-    """Join the captures of some blocks to the table, write their part, and count."""
-    parts = [part for _, _, part, _ in held.blocks]
-    ids = np.concatenate([part.ids for part in parts])
-    capture_rows = _joined_rows([(part.rows, len(part.ids)) for part in parts])
-    found = table.find(ids)
+) -> MergedRows:
+    """Join the captures of some lines to the table, write what is kept of them, and count. Returns the merged rows."""
+    found = table.find(part.ids)
     captures = np.flatnonzero(found >= 0)
-    result.ids.append(ids)
+    result.ids.append(part.ids)
     result.found.append(found[captures].astype(np.uint32))
-    result.without_label += len(ids) - len(captures)
+    result.without_label += len(found) - len(captures)
     labels = table.place[found[captures]]
     row: NDArray[np.int64] | None = None
     rows_of_captures, rows_of_labels, row_owner = captures, labels, captures
-    if capture_rows is not None or table.rows is not None:
-        mine = np.ones(len(ids), np.int64) if capture_rows is None else capture_rows
+    counts: NDArray[np.int64] | None = None
+    if part.rows is not None or table.rows is not None:
+        mine = np.ones(len(found), np.int64) if part.rows is None else part.rows
         theirs = np.ones(len(table.actual), np.int64) if table.rows is None else table.rows
         equal = mine[captures] == theirs[labels]
-        _reject_mismatches(captures[~equal], mine, theirs[labels[~equal]], held, result)
+        for capture, label in zip(captures[~equal].tolist(), labels[~equal].tolist(), strict=True):
+            seen = f"{mine[capture]} rows and {theirs[label]} labels"
+            result.mismatches.add(lines.rejection(int(part.at[capture]), MISMATCH, seen))
         captures, labels = captures[equal], labels[equal]
         rows_of_captures, rows_of_labels = row_places(mine, captures), row_places(theirs, labels)
         counts = mine[captures]
         row_owner = np.repeat(captures, counts)
         row = np.arange(len(row_owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    predicted = np.concatenate([part.predicted for part in parts])[rows_of_captures]
+    predicted = part.predicted[rows_of_captures]
     actual = table.actual[rows_of_labels]
-    probability = None
-    if task.reading.probability is not None:
-        probability = np.concatenate([np.zeros(0) if part.probability is None else part.probability for part in parts])[
-            rows_of_captures
-        ]
     binary = task.reading.problem_type == "BinaryClassification"
     rows = MergedRows(
         problem_type=task.reading.problem_type,
-        flags=sample_flags(ids[row_owner], row),
+        flags=sample_flags(part.ids[row_owner], row),
         actual=actual.astype(np.uint8) if binary else actual,
         predicted=predicted.astype(np.uint8) if binary else predicted,
-        probability=probability,
+        probability=None if part.probability is None else part.probability[rows_of_captures],
         classes=tuple(classes.names) if task.reading.problem_type == "MulticlassClassification" else (),
     )
     result.matched_rows += len(rows)
-    if not len(rows):
-        return
-    uri = part_uri(task, unit.hour, unit.number, number, "")
-    storage.write(uri + ROWS_SUFFIX, rows.to_bytes())
-    if task.keep_merged == "jsonl":
-        storage.write(uri + ".jsonl", _verbatim(task, table, held, captures, labels))
-    elif task.keep_merged == "parquet":
-        texts = [text for part in parts for text in part.id_texts]
-        times = np.concatenate([part.times for part in parts])[row_owner]
-        storage.write(
-            uri + ".parquet", parquet_rows(task.reading, [texts[at] for at in row_owner.tolist()], times, rows)
-        )
+    if task.keep_merged is None:
+        return rows
+    for hour, first, last in _by_hour(unit, lines, part.at[captures]):
+        uri = part_uri(task, unit.number, f"-{number:03d}.{task.keep_merged}", hour)
+        if task.keep_merged == "jsonl":
+            merged = _verbatim(task, table, lines, part.at[captures[first:last]], labels[first:last])
+            storage.write(uri, merged)
+        else:
+            ends = np.arange(len(captures) + 1) if counts is None else np.append([0], np.cumsum(counts))
+            start, end = int(ends[first]), int(ends[last])
+            owners = row_owner[start:end]
+            texts = [part.texts[at] for at in part.text[owners].tolist()]
+            storage.write(uri, parquet_rows(task.reading, texts, part.times[owners], rows.part(start, end)))
+    return rows
 
 
-def _reject_mismatches(
-    captures: NDArray[np.int64],
-    mine: NDArray[np.int64],
-    theirs: NDArray[np.int64],
-    held: _Held,
-    result: _CaptureUnit,
-) -> None:
-    """Rows and labels of unequal number: the record is rejected (rule I3)."""
-    if not len(captures):
-        return
-    ends = np.cumsum([len(part.ids) for _, _, part, _ in held.blocks])
-    for capture, labels in zip(captures.tolist(), theirs.tolist(), strict=True):
-        at = int(np.searchsorted(ends, capture, side="right"))
-        one, data, part, _ = held.blocks[at]
-        place = capture - (int(ends[at - 1]) if at else 0)
-        start, end = part.spans[place].tolist()
-        seen = f"{mine[capture]} rows and {labels} labels"
-        result.mismatches.add(one.uri, Rejection(int(part.numbers[place]), MISMATCH, seen, data[start:end]))
+def _by_hour(unit: Unit, lines: Lines, at: NDArray[np.int64]) -> Iterator[tuple[str, int, int]]:
+    """The hour folders that the lines `at` come from, each with the first and the last of them, exclusive."""
+    hours = {one.uri: one.hour for one in unit.objects}
+    of_blocks = [hours[block.source] for block in lines.blocks]
+    changes = [number for number in range(1, len(of_blocks)) if of_blocks[number] != of_blocks[number - 1]]
+    bounds = np.searchsorted(lines.starts[at], lines.block_starts[changes]).tolist()
+    for number, first, last in zip([0, *changes], [0, *bounds], [*bounds, len(at)], strict=True):
+        if first < last:
+            yield of_blocks[number], first, last
 
 
 def _verbatim(
-    task: MergeTask, table: LabelTable, held: _Held, captures: NDArray[np.int64], labels: NDArray[np.int64]
+    task: MergeTask, table: LabelTable, lines: Lines, at: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> bytes:
-    """SageMaker's merged records of the matched captures, in the order of the lines."""
+    """SageMaker's merged records of the matched captures `at`, in the order of the lines."""
     if table.truth is None:
         raise RuntimeError("labels were read without their groundTruthData")
     truths = [table.truths[number] for number in table.truth[labels].tolist()]
-    pieces: list[bytes] = []
-    first = done = 0
-    for _, data, part, header in held.blocks:
-        count = len(part.ids)
-        upto = int(np.searchsorted(captures, first + count))
-        spans = part.spans[captures[done:upto] - first].tolist()
-        if task.reading.batch is None:
-            view = memoryview(data)
-            pieces.append(merged_captures(truths[done:upto], [view[start + 1 : end] for start, end in spans]))
-        else:
-            judged = [judge_batch(data[start:end], task.reading, header) for start, end in spans]
-            pieces.append(merged_batch(truths[done:upto], judged))
-        first, done = first + count, upto
-    return b"".join(pieces)
+    if task.reading.batch is not None:
+        header = [lines.block(one).header for one in at.tolist()]
+        judged = [judge_batch(lines[one], task.reading, head) for one, head in zip(at.tolist(), header, strict=True)]
+        return merged_batch(truths, judged)
+    view = memoryview(lines.data)
+    starts, ends = (lines.starts[at] + 1).tolist(), (lines.ends[at] + 1).tolist()
+    bodies: list[bytes | memoryview] = [view[start:end] for start, end in zip(starts, ends, strict=True)]
+    # a line may have whitespace between its brace and its newline
+    for number in np.flatnonzero(np.frombuffer(lines.data, np.uint8)[lines.ends[at]] != 10).tolist():
+        bodies[number] = lines[int(at[number])][1:] + b"\n"
+    return merged_captures(truths, bodies)
 
 
 def _join_captures(
@@ -483,6 +443,20 @@ _shared: tuple[Callable[..., Any], MergeTask, Storage, LabelTable | None] | None
 """What forked workers inherit: set before they are forked, so that nothing of it is copied or sent."""
 
 
+def _start_worker(parent: int) -> None:
+    """Keep the memory that pieces of work free for the pieces that follow, and end when the parent ends."""
+    # glibc hands large blocks back to the system at once: taking them anew, page by page, would cost a fifth of the time
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+    _die_with_parent(parent)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT = 64 * 1024 * 1024
+
+
 def _die_with_parent(parent: int) -> None:
     """End this worker when its parent ends, however that happens: a killed task must leave no process behind."""
 
@@ -534,7 +508,7 @@ def _work(
     context = multiprocessing.get_context("fork")
     try:
         with ProcessPoolExecutor(
-            min(cores, len(todo)), mp_context=context, initializer=_die_with_parent, initargs=(os.getpid(),)
+            min(cores, len(todo)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
         ) as pool:
             waiting: deque[tuple[Unit, Future[T]]] = deque()
             for unit in todo:
@@ -562,12 +536,25 @@ def _result(waiting: deque[tuple[Unit, Future[T]]], tell: Callable[[Unit], None]
     return result
 
 
-def _pieces(objects: Iterable[Input], storage: Storage) -> Iterator[tuple[Input, Iterator[Block | Rejection]]]:
-    """Each object and its blocks. On S3, small objects are fetched some ahead of their turn."""
-    objects = list(objects)
+def _gathered(pieces: Iterable[Block | Rejection]) -> Iterator[Lines]:
+    """The lines of a unit's blocks, at least `PIECE` bytes at a time."""
+    held: list[Block | Rejection] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece.data) if isinstance(piece, Block) else 0
+        if size >= PIECE:
+            yield lines_of(held)
+            held, size = [], 0
+    if held:
+        yield lines_of(held)
+
+
+def _pieces(objects: Sequence[Input], storage: Storage) -> Iterator[Block | Rejection]:
+    """The blocks of all objects, in their order. On S3, small objects are fetched some ahead of their turn."""
     if not (objects and is_s3(objects[0].uri)):
         for one in objects:
-            yield one, blocks(storage.chunks(one.uri))
+            yield from blocks(storage.chunks(one.uri), one.uri)
         return
     with ThreadPoolExecutor(_READERS) as pool:
         ahead: deque[tuple[Input, Future[bytes] | None]] = deque()
@@ -579,4 +566,4 @@ def _pieces(objects: Iterable[Input], storage: Storage) -> Iterator[tuple[Input,
             if not ahead:
                 return
             one, fetched = ahead.popleft()
-            yield one, blocks(storage.chunks(one.uri) if fetched is None else [fetched.result()])
+            yield from blocks(storage.chunks(one.uri) if fetched is None else [fetched.result()], one.uri)

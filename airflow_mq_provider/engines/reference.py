@@ -18,13 +18,11 @@ from airflow_mq_provider.engines.task import (
     part_uri,
 )
 from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.lines import Block, Rejection, blocks
 from airflow_mq_provider.quality.records import (
-    Block,
     Fault,
     Label,
     Prediction,
-    Rejection,
-    blocks,
     ground_truth_of,
     hash_ids,
     judge_batch,
@@ -60,7 +58,7 @@ def merge(
 
 def _lines(one: Input, storage: Storage) -> Iterator[tuple[int, bytes] | Rejection]:
     """Every line of an object that is not blank, with its number."""
-    for piece in blocks(storage.chunks(one.uri)):
+    for piece in blocks(storage.chunks(one.uri), one.uri):
         if isinstance(piece, Block):
             for number, line in enumerate(piece.data.split(b"\n"), piece.first_line):
                 if line.strip():
@@ -79,13 +77,13 @@ def _labels(
         for item in _lines(one, storage):
             lines += 1
             if isinstance(item, Rejection):
-                rejections.add(one.uri, item)
+                rejections.add(item)
                 continue
             number, line = item
             try:
                 label = judge_label(line, task.reading)
             except Fault as fault:
-                rejections.add(one.uri, Rejection(number, fault.reason, fault.seen, line))
+                rejections.add(Rejection(one.uri, number, fault.reason, fault.seen, line))
                 continue
             used += 1
             labels[label.id] = label, ground_truth_of(line)  # the one collected last wins (rule M2)
@@ -117,7 +115,7 @@ def _captures(
         for item in _lines(one, storage):
             if isinstance(item, Rejection):
                 lines += 1
-                rejections.add(one.uri, item)
+                rejections.add(item)
                 continue
             number, line = item
             if task.reading.batch == "csv-header" and number == 1:
@@ -130,7 +128,7 @@ def _captures(
                 else:
                     prediction = judge_capture(line, task.reading)
             except Fault as fault:
-                rejections.add(one.uri, Rejection(number, fault.reason, fault.seen, line))
+                rejections.add(Rejection(one.uri, number, fault.reason, fault.seen, line))
                 continue
             if not task.window.start <= prediction.time < task.window.end:
                 outside += 1
@@ -142,7 +140,7 @@ def _captures(
             label, truth = labels[prediction.id]
             if len(label.actual) != len(prediction.predicted):
                 what = f"{len(prediction.predicted)} rows and {len(label.actual)} labels"
-                mismatches.add(one.uri, Rejection(number, "row_count_mismatch", what, line))
+                mismatches.add(Rejection(one.uri, number, "row_count_mismatch", what, line))
                 continue
             matched_rows += len(label.actual)
             by_hour.setdefault(one.hour, []).append((prediction, label, truth, line))
@@ -191,15 +189,14 @@ def _write(
         [prediction.predicted[row] for prediction, _, row in each],
         probability,
     )
-    uri = part_uri(task, hour, number, 0, "")
-    storage.write(uri + ROWS_SUFFIX, rows.to_bytes())
+    storage.write(part_uri(task, number, ROWS_SUFFIX), rows.to_bytes())
     if task.keep_merged == "jsonl":
         truths = [truth for _, _, truth, _ in matched]
         if task.reading.batch:
             merged = merged_batch(truths, [prediction for prediction, _, _, _ in matched])
         else:
-            merged = merged_captures(truths, [line[1:] for _, _, _, line in matched])
-        storage.write(uri + ".jsonl", merged)
+            merged = merged_captures(truths, [line[1:] + b"\n" for _, _, _, line in matched])
+        storage.write(part_uri(task, number, ".jsonl", hour), merged)
     elif task.keep_merged == "parquet":
         times = np.array([int(prediction.time.timestamp()) for prediction, _, _ in each], np.int64)
-        storage.write(uri + ".parquet", parquet_rows(task.reading, ids, times, rows))
+        storage.write(part_uri(task, number, ".parquet", hour), parquet_rows(task.reading, ids, times, rows))

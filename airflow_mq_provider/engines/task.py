@@ -1,8 +1,9 @@
 """What an engine is asked to do, and how its results lie under a report prefix.
 
-``merged/yyyy/mm/dd/hh/part-NNNNN-NNN.npz`` holds the merged rows that the analysis needs, in columns; beside it, with
-`keep_merged`, ``.parquet`` (id, time, prediction, probability, label) or ``.jsonl`` (SageMaker's merged records: the
-captures verbatim with ``groundTruthData``). ``rejected.jsonl`` holds every rejected line (rules I4, O1).
+``merged/part-NNNNN.npz`` holds the merged rows that the analysis needs, in columns. With `keep_merged` the merged
+records stand under the hour folder of their captures, ``merged/yyyy/mm/dd/hh/part-NNNNN…``: as ``.parquet`` (id, time,
+prediction, probability, label) or ``.jsonl`` (SageMaker's merged records: the captures verbatim with
+``groundTruthData``). ``rejected.jsonl`` holds every rejected line (rules I4, O1).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import numpy as np
 
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.records import Prediction, Reading, Rejection
+from airflow_mq_provider.quality.lines import Rejection
+from airflow_mq_provider.quality.records import Prediction, Reading
 from airflow_mq_provider.quality.states import EXAMPLES, MergedRows, RejectedLine, State, add_states, state_of
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import Window
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS_SUFFIX = ".npz"
-PIECE = 16 * 1024 * 1024
-"""Captures are joined and written in pieces of about so many bytes; the cut depends on the listing alone."""
+UNIT = 16 * 1024 * 1024
+"""A worker takes objects of about so many bytes at a time."""
+PIECE = 4 * 1024 * 1024
+"""It reads and joins them in pieces of about so many bytes, which processor caches hold. Both cuts depend on the listing alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,9 @@ class MergeTask:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Consecutive objects of one hour folder: what one worker reads at a time."""
+    """Consecutive objects: what one worker reads at a time."""
 
     number: int
-    hour: str
     objects: tuple[Input, ...]
 
     @property
@@ -65,24 +68,24 @@ class Unit:
 
 
 def units(objects: Sequence[Input]) -> list[Unit]:
-    """Cut a listing into units of about `PIECE` bytes, never across hour folders."""
+    """Cut a listing into units of about `UNIT` bytes."""
     found: list[Unit] = []
     held: list[Input] = []
     size = 0
     for one in objects:
-        if held and (size + one.size > PIECE or held[-1].hour != one.hour):
-            found.append(Unit(len(found), held[0].hour, tuple(held)))
+        if held and size + one.size > UNIT:
+            found.append(Unit(len(found), tuple(held)))
             held, size = [], 0
         held.append(one)
         size += one.size
     if held:
-        found.append(Unit(len(found), held[0].hour, tuple(held)))
+        found.append(Unit(len(found), tuple(held)))
     return found
 
 
-def part_uri(task: MergeTask, hour: str, unit: int, piece: int, suffix: str) -> str:
+def part_uri(task: MergeTask, unit: int, suffix: str, hour: str = "") -> str:
     """Where a part of the merge lies; names sort in the order of the rows."""
-    return join(task.merged_uri, hour, f"part-{unit:05d}-{piece:03d}{suffix}")
+    return join(task.merged_uri, hour, f"part-{unit:05d}{suffix}")
 
 
 def count(storage: Storage, merged_uri: str, problem_type: str) -> State:
@@ -101,15 +104,15 @@ class Rejections:
     examples: list[RejectedLine] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
 
-    def add(self, uri: str, rejection: Rejection) -> None:
-        """Take one line of the object at `uri`."""
+    def add(self, rejection: Rejection) -> None:
+        """Take one line."""
         self.reasons[rejection.reason] += 1
         seen = rejection.seen if self.keep_lines else ""
         if len(self.examples) < EXAMPLES:
-            self.examples.append(RejectedLine(uri, rejection.line, rejection.reason, seen))
+            self.examples.append(RejectedLine(rejection.source, rejection.line, rejection.reason, seen))
         entry: dict[str, Any] = {
             "side": self.side,
-            "file": uri,
+            "file": rejection.source,
             "line": rejection.line,
             "reason": rejection.reason,
             "seen": seen,
@@ -132,11 +135,11 @@ class Rejections:
 def merged_captures(truths: Sequence[bytes], bodies: Sequence[bytes | memoryview]) -> bytes:
     """SageMaker's merged records, one a line: the captured line verbatim with the label's ``groundTruthData`` in front.
 
-    `bodies` are the captured lines without the brace they start with.
+    `bodies` are the captured lines without the brace they start with, and with the newline they end with.
     """
-    pieces: list[bytes | memoryview] = [b"\n"] * (3 * len(bodies))
-    pieces[0::3] = [b'{"groundTruthData":%b,' % truth for truth in truths]
-    pieces[1::3] = bodies
+    pieces: list[bytes | memoryview] = [b""] * (2 * len(bodies))
+    pieces[0::2] = [b'{"groundTruthData":%b,' % truth for truth in truths]
+    pieces[1::2] = bodies
     return b"".join(pieces)
 
 

@@ -155,6 +155,12 @@ class MergedRows:
             classes=classes,
         )
 
+    @classmethod
+    def of_parts(cls, parts: Sequence[MergedRows]) -> MergedRows:
+        """The rows of one or more parts, one after another. Each part's classes are the first of the last part's."""
+        columns = {name: np.concatenate([part._columns()[name] for part in parts]) for name in parts[-1]._columns()}
+        return cls(parts[-1].problem_type, **columns, classes=parts[-1].classes)
+
     def __post_init__(self) -> None:
         _known_problem(self.problem_type)
         lengths = {name: len(column) for name, column in self._columns().items()}
@@ -168,6 +174,11 @@ class MergedRows:
 
     def __len__(self) -> int:
         return len(self.flags)
+
+    def part(self, first: int, last: int) -> MergedRows:
+        """The rows from `first` up to `last`, exclusive."""
+        columns = {name: column[first:last] for name, column in self._columns().items()}
+        return MergedRows(self.problem_type, **columns, classes=self.classes)
 
     def _columns(self) -> dict[str, Any]:
         columns = {"flags": self.flags, "actual": self.actual, "predicted": self.predicted}

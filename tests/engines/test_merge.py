@@ -112,6 +112,46 @@ def test_kept_parquet_has_id_time_prediction_probability_and_label(local_world: 
     assert rows[0]["time"] == T - timedelta(minutes=30)
 
 
+def two_hours(world: World) -> None:
+    """A window of two hours, with records of one and of two rows in each."""
+    world.settings["endpoint"] = {"start_time_offset": "-PT2H", "end_time_offset": "-PT0H"}
+    for hours, ids in ((2, ("a", "b")), (1, ("c", "d"))):
+        first, second = (T - hours * HOUR + timedelta(minutes=minute) for minute in (1, 2))
+        world.captures(
+            capture_line(ids[0], "0.9\n0.1", time=first), b"broken", capture_line("no label", "0.9", time=first),
+            capture_line(ids[1], "0.8", time=second), hour=T - hours * HOUR,
+        )  # fmt: skip
+    world.labels(label_line("a", "1\n0"), label_line("b", "0"), label_line("c", "1\n1"), label_line("d", "1"))
+
+
+def test_merged_records_stand_under_the_hour_folder_of_their_captures(world: World) -> None:
+    world.settings["keep_merged"] = "jsonl"
+    two_hours(world)
+    world.run()
+    found = {
+        key.removeprefix("merged/")[:13]: [json.loads(line)["eventMetadata"]["eventId"] for line in data.splitlines()]
+        for key, data in world.written().items()
+        if key.startswith("merged/")
+    }
+    assert found == {"2026/11/02/10": ["a", "b"], "2026/11/02/11": ["c", "d"]}
+
+
+def test_kept_parquet_has_the_rows_of_its_hour(local_world: World) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    local_world.settings["keep_merged"] = "parquet"
+    two_hours(local_world)
+    local_world.run()
+    found = {}
+    for key in local_world.written():
+        if key.startswith("merged/"):
+            rows = parquet.read_table(join(local_world.prefix(), key)).to_pylist()
+            found[key.removeprefix("merged/")[:13]] = [(row["id"], row["probability"], row["label"]) for row in rows]
+    assert found == {
+        "2026/11/02/10": [("a", 0.9, "1"), ("a", 0.1, "0"), ("b", 0.8, "0")],
+        "2026/11/02/11": [("c", 0.9, "1"), ("c", 0.1, "1"), ("d", 0.8, "1")],
+    }
+
+
 def test_only_the_rows_asked_for_stay_when_the_report_stands(local_world: World) -> None:
     local_world.captures(capture_line("a", "0.9"))
     local_world.labels(label_line("a", "1"))

@@ -119,7 +119,12 @@ def test_killed_while_it_reads_a_run_leaves_no_report_and_gives_the_same_bytes_l
     expected = bytes_of()
 
     def parts() -> list[str]:
-        return [name for _, _, names in os.walk(output) for name in names if name.endswith(".npz")]
+        return [
+            name
+            for _, _, names in os.walk(output)
+            for name in names
+            if name.endswith(".jsonl") and name != "rejected.jsonl"
+        ]
 
     for wanted in (1, 2, 4):
         shutil.rmtree(output)

@@ -6,25 +6,24 @@ import base64
 import gzip
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_mq_provider.quality.columns import read_captures, read_labels
+from airflow_mq_provider.quality.lines import Block, Lines, blocks, lines_of
 from airflow_mq_provider.quality.records import (
     REASONS,
-    Block,
     Classes,
     Fault,
     Reading,
     attribute,
-    blocks,
     hash_ids,
     judge_capture,
     judge_label,
-    read_captures,
-    read_labels,
 )
 
 WINDOW = (datetime(2026, 11, 1, 10, tzinfo=UTC), datetime(2026, 11, 1, 12, tzinfo=UTC))
@@ -150,12 +149,28 @@ def spoiled(draw: st.DrawFn, record: dict[str, Any]) -> bytes:
     return line
 
 
+def in_blocks(lines: list[bytes], cuts: list[int], ended: bool) -> Lines:
+    """The lines as those of several objects, cut where `cuts` says; of the objects, the last may end without a newline."""
+    bounds = sorted({0, *(cut % (len(lines) + 1) for cut in cuts), len(lines)})
+    found = []
+    for first, last in pairwise(bounds):
+        end = b"\n" if ended and last == len(lines) else b""
+        found.append(Block(f"object {first}", first + 1, b"\n".join(lines[first:last]) + end))
+    return lines_of(found)
+
+
+CUTS = st.lists(st.integers(0, 200), max_size=3)
+
+
 @settings(max_examples=400)
-@given(READINGS, st.lists(capture_lines(), max_size=8), st.booleans())
-def test_a_block_of_captures_says_what_its_lines_say(reading: Reading, lines: list[bytes], ended: bool) -> None:
-    block = b"\n".join(lines) + (b"\n" if ended else b"")
+@given(READINGS, st.lists(capture_lines(), max_size=8), CUTS, st.booleans(), st.integers(1, 20))
+def test_captures_in_columns_say_what_each_line_says(
+    reading: Reading, lines: list[bytes], cuts: list[int], ended: bool, times: int
+) -> None:
+    lines = lines * times  # more than are decoded together
+    read = in_blocks(lines, cuts, ended)
     classes = Classes(reading)
-    found = read_captures(block, reading, SECONDS, classes)
+    found = read_captures(read, reading, SECONDS, classes)
     outside, rejected, used = 0, [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -171,8 +186,8 @@ def test_a_block_of_captures_says_what_its_lines_say(reading: Reading, lines: li
             outside += 1
     assert found.outside_window == outside
     assert [(one.line, one.reason, one.text) for one in found.rejected] == rejected
-    assert found.numbers.tolist() == [number for number, _ in used]
-    assert found.id_texts == [one.id for _, one in used]
+    assert [read.rejection(at, "", "").line for at in found.at.tolist()] == [number for number, _ in used]
+    assert [found.texts[at] for at in found.text.tolist()] == [one.id for _, one in used]
     assert np.array_equal(found.ids, hash_ids([one.id for _, one in used]))
     assert found.times.tolist() == [int(one.time.timestamp()) for _, one in used]
     rows = [1] * len(used) if found.rows is None else found.rows.tolist()
@@ -181,17 +196,20 @@ def test_a_block_of_captures_says_what_its_lines_say(reading: Reading, lines: li
     if reading.probability is not None:
         assert found.probability is not None
         assert found.probability.tolist() == [value for _, one in used for value in one.probability or ()]
-    assert [block[start:end] for start, end in found.spans.tolist()] == [lines[n - 1].strip() for n, _ in used]
+    assert [read[at] for at in found.at.tolist()] == [lines[n - 1].strip() for n, _ in used]
     assert found.lines == found.outside_window + len(found.rejected) + len(found.ids)
 
 
 @settings(max_examples=300)
-@given(READINGS, st.lists(label_lines(), max_size=8))
-def test_a_block_of_labels_says_what_its_lines_say(reading: Reading, lines: list[bytes]) -> None:
+@given(READINGS, st.lists(label_lines(), max_size=8), CUTS, st.booleans(), st.integers(1, 20))
+def test_labels_in_columns_say_what_each_line_says(
+    reading: Reading, lines: list[bytes], cuts: list[int], ended: bool, times: int
+) -> None:
+    lines = lines * times
     classes = Classes(reading)
-    found = read_labels(b"\n".join(lines), reading, classes, first_line=11)
+    found = read_labels(in_blocks(lines, cuts, ended), reading, classes)
     rejected, used = [], []
-    for number, line in enumerate(lines, 11):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -229,7 +247,7 @@ def test_blocks_hold_every_line_under_its_number(lines: list[bytes], ended: bool
     expected = {number: line for number, line in enumerate(data.split(b"\n"), 1) if line}
     limit = 20
     seen: dict[int, bytes] = {}
-    for piece in blocks(chunks, limit=limit):
+    for piece in blocks(chunks, "stored", limit=limit):
         if isinstance(piece, Block):
             for number, line in enumerate(piece.data.split(b"\n"), piece.first_line):
                 if line:

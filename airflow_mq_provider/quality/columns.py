@@ -1,0 +1,577 @@
+"""What many lines mean, in columns: the same as `records` says of each, as fast as Python can say it.
+
+Lines of the plain sort (one row, one value where the attribute points, a UTC time in whole seconds) are read together.
+Every other line is handed to the functions of `records`, one by one: they alone know reasons and rare forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+
+from airflow_mq_provider.monitor import label_text
+from airflow_mq_provider.quality.lines import Lines, Rejection
+from airflow_mq_provider.quality.records import (
+    Attribute,
+    Classes,
+    Fault,
+    Prediction,
+    Reading,
+    ground_truth_of,
+    hash_ids,
+    judge_batch,
+    judge_capture,
+    judge_label,
+    label_in,
+    number_of,
+    payload_of,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What captured lines say. The columns have one entry for each used line or, where said, each row."""
+
+    lines: int
+    outside_window: int
+    rejected: tuple[Rejection, ...]
+    at: NDArray[np.int64]
+    """Which of the lines it is."""
+    ids: NDArray[np.uint64]
+    """The halves of the id's hash, shape (n, 2)."""
+    rows: NDArray[np.int64] | None
+    """Rows of each line; None where every line has one."""
+    predicted: NDArray[Any]
+    """A row each: int32 class numbers, or float64."""
+    probability: NDArray[np.float64] | None
+    """A row each; None where the reading has no probability."""
+    texts: list[str]
+    """Ids, those of other lines among them."""
+    text: NDArray[np.int64]
+    """Which of `texts` is its id."""
+    times: NDArray[np.int64]
+    """Seconds since 1970, rounded down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What label lines say. Columns as in `Predictions`."""
+
+    lines: int
+    rejected: tuple[Rejection, ...]
+    ids: NDArray[np.uint64]
+    rows: NDArray[np.int64] | None
+    actual: NDArray[Any]
+    truth: NDArray[np.int32]
+    """Of each line, which of `truths` it carries."""
+    truths: list[bytes]
+    """The different ``groundTruthData`` values, verbatim."""
+
+
+# What is read of a plain line. A field of another type makes the line one that is judged by itself.
+_Encoding = Literal["CSV", "JSON", "BASE64"]
+
+
+class _Meta(msgspec.Struct, gc=False):
+    eventId: str
+    inferenceTime: str
+    inferenceId: str | None = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    data: str
+    encoding: _Encoding
+
+
+class _CaptureData(msgspec.Struct, gc=False):
+    endpointOutput: _Output
+
+
+class _Capture(msgspec.Struct, gc=False):
+    captureData: _CaptureData
+    eventMetadata: _Meta
+
+
+class _LabelMeta(msgspec.Struct, gc=False):
+    eventId: str
+
+
+class _LabelLine(msgspec.Struct, gc=False):
+    groundTruthData: msgspec.Raw
+    eventMetadata: _LabelMeta
+
+
+class _Content(msgspec.Struct, gc=False):
+    observedContentType: str | None = None
+
+
+class _CaptureContent(msgspec.Struct, gc=False):
+    endpointOutput: _Content
+
+
+class _ContentLine(msgspec.Struct, gc=False):
+    captureData: _CaptureContent
+
+
+_captures = msgspec.json.Decoder(_Capture)
+_label_lines = msgspec.json.Decoder(_LabelLine)
+_content_line = msgspec.json.Decoder(_ContentLine)
+_content = msgspec.json.Decoder(_Content)
+_output = msgspec.json.Decoder(_Output)
+_numbers = msgspec.json.Decoder(list[float])
+_any = msgspec.json.Decoder()
+_NO_OUTPUT = _Output("", "CSV")
+
+
+# --- captures and labels ----------------------------------------------------------------------------------------------
+
+
+def read_captures(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
+    """The captured lines of an endpoint, in their order. `window` is half open, in seconds since 1970."""
+    at, structs = _decode(lines, _captures)
+    ids = [meta.inferenceId or meta.eventId for meta in map(_meta_of, structs)]
+    seconds, plain = _seconds([struct.eventMetadata.inferenceTime for struct in structs])
+    texts, kinds = _texts(
+        [struct.captureData.endpointOutput for struct in structs],
+        lambda place: _content_line.decode(lines[int(at[place])]).captureData.endpointOutput.observedContentType,
+    )
+    wanted = [one for one in (reading.inference, reading.probability) if one is not None]
+    columns, there = _columns(texts, kinds, wanted)
+    plain &= there
+    probability: NDArray[np.float64] | None = None
+    predicted = _no_targets(reading)
+    if reading.probability is not None:
+        probability = _floats(columns[-1])
+        plain &= (probability >= 0) & (probability <= 1)
+        predicted = (probability > reading.threshold).astype(np.int32)
+    if reading.inference is not None:
+        predicted, good = _targets(columns[0], reading, classes)
+        plain &= good
+    plain &= _filled(ids)
+    return _predictions(
+        lines, at, ids, seconds, plain, predicted, probability,
+        lambda one: judge_capture(lines[one], reading), reading, window, classes,
+    )  # fmt: skip
+
+
+def read_batch(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
+    """The lines of a batch transform's output, judged one by one; otherwise as `read_captures`."""
+    nothing = np.zeros(0, np.int64)
+    return _predictions(
+        lines, nothing, [], nothing, np.zeros(0, np.bool_), _no_targets(reading),
+        np.zeros(0) if reading.probability else None,
+        lambda one: judge_batch(lines[one], reading, lines.block(one).header), reading, window, classes,
+    )  # fmt: skip
+
+
+def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
+    """The label lines, in their order."""
+    at, structs = _decode(lines, _label_lines)
+    ids = [struct.eventMetadata.eventId for struct in structs]
+    # Few labels differ in most problems: each different one is read once.
+    texts = [bytes(struct.groundTruthData) for struct in structs]
+    seen = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    truth = np.fromiter(map(seen.__getitem__, texts), np.int32, len(texts))
+    values, known = _truths(list(seen), reading, classes)
+    plain = np.flatnonzero(known[truth] & _filled(ids))
+    judged, rejected = _judge(lines, at[plain], lambda one: judge_label(lines[one], reading))
+    judged_truth = [seen.setdefault(ground_truth_of(lines[one]), len(seen)) for one, _ in judged]
+    order, rows = _placed(at[plain], judged, [len(label.actual) for _, label in judged])
+    more = np.arange(len(ids), len(ids) + len(judged))
+    added = _coded(chain.from_iterable(label.actual for _, label in judged), reading, classes)
+    return Labels(
+        lines=len(lines) + len(lines.unread),
+        rejected=rejected,
+        ids=hash_ids(ids + [label.id for _, label in judged])[np.concatenate([plain, more])[order]],
+        rows=_rows(rows, order),
+        actual=_ordered(np.concatenate([values[truth[plain]], added]), rows, order),
+        truth=np.concatenate([truth[plain], np.array(judged_truth, np.int32)])[order],
+        truths=list(seen),
+    )
+
+
+def _predictions(
+    lines: Lines,
+    at: NDArray[np.int64],
+    ids: list[str],
+    seconds: NDArray[np.int64],
+    plain: NDArray[np.bool_],
+    predicted: NDArray[Any],
+    probability: NDArray[np.float64] | None,
+    judge: Callable[[int], Prediction],
+    reading: Reading,
+    window: tuple[int, int],
+    classes: Classes,
+) -> Predictions:
+    """Put the plain lines (`at`, where `plain`) and the others, judged one by one, together in the order of the lines."""
+    inside = np.flatnonzero(plain & (seconds >= window[0]) & (seconds < window[1]))
+    judged, rejected = _judge(lines, at[plain], judge)
+    start, end = datetime.fromtimestamp(window[0], UTC), datetime.fromtimestamp(window[1], UTC)
+    used = [(one, prediction) for one, prediction in judged if start <= prediction.time < end]
+    order, rows = _placed(at[inside], used, [len(prediction.predicted) for _, prediction in used])
+    added = _coded(chain.from_iterable(prediction.predicted for _, prediction in used), reading, classes)
+    if probability is not None:
+        more = np.array([p for _, prediction in used for p in prediction.probability or ()], np.float64)
+        probability = _ordered(np.concatenate([probability[inside], more]), rows, order)
+    times = np.array([int(prediction.time.timestamp()) for _, prediction in used], np.int64)
+    texts = ids + [prediction.id for _, prediction in used]
+    text = np.concatenate([inside, np.arange(len(ids), len(texts))])[order]
+    return Predictions(
+        lines=len(lines) + len(lines.unread),
+        outside_window=int(np.count_nonzero(plain)) - len(inside) + len(judged) - len(used),
+        rejected=rejected,
+        at=np.concatenate([at[inside], np.array([one for one, _ in used], np.int64)])[order],
+        ids=hash_ids(texts)[text],
+        rows=_rows(rows, order),
+        predicted=_ordered(np.concatenate([predicted[inside], added]), rows, order),
+        probability=probability,
+        texts=texts,
+        text=text,
+        times=np.concatenate([seconds[inside], times])[order],
+    )
+
+
+def _judge(
+    lines: Lines, plain: NDArray[np.int64], judge: Callable[[int], T]
+) -> tuple[list[tuple[int, T]], tuple[Rejection, ...]]:
+    """Judge the lines that are not among the plain ones: what each says, and all that is rejected, in their order."""
+    others = np.ones(len(lines), np.bool_)
+    others[plain] = False
+    judged: list[tuple[int, T]] = []
+    rejected = list(lines.unread)
+    for one in np.flatnonzero(others).tolist():
+        try:
+            judged.append((one, judge(one)))
+        except Fault as fault:
+            rejected.append((one, lines.rejection(one, fault.reason, fault.seen)))
+    # what could not be read comes before the line that it stands before: it was there first
+    return judged, tuple(rejection for _, rejection in sorted(rejected, key=lambda entry: entry[0]))
+
+
+def _placed(
+    plain: NDArray[np.int64], judged: Sequence[tuple[int, Any]], rows: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The order that puts plain lines, followed by judged ones, in the order of the lines; and the rows of each before."""
+    at = np.concatenate([plain, np.array([one for one, _ in judged], np.int64)])
+    order = np.argsort(at, kind="stable") if judged else np.arange(len(at))
+    return order, np.concatenate([np.ones(len(plain), np.int64), np.array(rows, np.int64)])
+
+
+def _rows(rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    return rows[order] if (rows != 1).any() else None
+
+
+def _ordered(values: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[Any]:
+    """Rows put in the order of their records."""
+    return values[row_places(rows, order)] if (rows != 1).any() else values[order]
+
+
+def row_places(rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the rows of the records `order` stand, given how many rows each record has."""
+    starts = np.cumsum(rows) - rows
+    counts = rows[order]
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts[order] - (ends - counts), counts) + np.arange(total, dtype=np.int64)
+
+
+def _coded(values: Iterable[Any], reading: Reading, classes: Classes) -> NDArray[Any]:
+    """Judged values as a column: class texts become numbers; 0 and 1 and floats stay."""
+    if reading.problem_type == "MulticlassClassification":
+        return np.array([classes.number(value) for value in values], np.int32)
+    return np.array(list(values), np.float64 if reading.problem_type == "Regression" else np.int32)
+
+
+def _no_targets(reading: Reading) -> NDArray[Any]:
+    return np.zeros(0, np.float64 if reading.problem_type == "Regression" else np.int32)
+
+
+def _filled(texts: list[str]) -> NDArray[np.bool_]:
+    """Which of the texts are not empty."""
+    if "" not in texts:
+        return np.ones(len(texts), np.bool_)
+    return np.fromiter(map(bool, texts), np.bool_, len(texts))
+
+
+# --- lines to structs -------------------------------------------------------------------------------------------------
+
+_TOGETHER = 64
+"""Lines decoded by one call; where one of them is not plain, as many are decoded one by one."""
+
+
+def _decode(lines: Lines, decoder: msgspec.json.Decoder[T]) -> tuple[NDArray[np.int64], list[T]]:
+    """Which lines are of the plain sort, and their structs.
+
+    Decoded together, an object may span lines and a line may hold two. Neither can be where each line starts with a
+    brace and ends with one, and there are as many objects as lines.
+    """
+    count = len(lines)
+    if not count:
+        return np.zeros(0, np.int64), []
+    signs = np.frombuffer(lines.data, np.uint8)
+    fine = (signs[lines.starts] == ord("{")) & (signs[lines.ends - 1] == ord("}"))
+    broken = _broken_text(lines)
+    fine[broken] = False
+    firsts = np.arange(0, count, _TOGETHER)
+    lasts = np.minimum(firsts + _TOGETHER, count) - 1
+    starts, ends = lines.starts[firsts].tolist(), lines.ends[lasts].tolist()
+    groups = zip(
+        firsts.tolist(), lasts.tolist(), starts, ends, np.logical_and.reduceat(fine, firsts).tolist(), strict=True
+    )
+    view = memoryview(lines.data)
+    structs: list[T] = []
+    odd: list[int] = []
+    for first, last, start, end, good in groups:
+        if good:
+            with suppress(msgspec.DecodeError):
+                found = decoder.decode_lines(view[start:end])
+                if len(found) == last + 1 - first:
+                    structs += found
+                    continue
+        for one in range(first, last + 1):
+            try:
+                if one in broken:
+                    odd.append(one)
+                else:
+                    structs.append(decoder.decode(lines[one]))
+            except msgspec.DecodeError:
+                odd.append(one)
+    plain = np.arange(count, dtype=np.int64)
+    return (np.delete(plain, odd) if odd else plain), structs
+
+
+def _broken_text(lines: Lines) -> list[int]:
+    """The lines that are not UTF-8: the decoder would not notice it in what it skips."""
+    if _is_utf8(lines.data):
+        return []
+    high = np.flatnonzero(np.frombuffer(lines.data, np.uint8) >= 128)
+    suspects = np.unique(np.searchsorted(lines.starts, high, side="right") - 1)
+    return [one for one in suspects.tolist() if one >= 0 and not _is_utf8(lines[one])]
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+_TIME = np.dtype([("month", "<u8"), ("day", "<u4"), ("hour", "<u2"), ("rest", "S6")])
+"""``YYYY-MM-``, ``DDTH``, ``H:``, ``MM:SSZ``: times of one hour are alike but for the rest."""
+
+
+def _seconds(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Seconds since 1970 of ``YYYY-MM-DDTHH:MM:SSZ`` texts, and which of the texts are of that form."""
+    joined = "".join(texts)
+    if len(joined) != 20 * len(texts) or not joined.isascii() or set(map(len, texts)) - {20}:
+        return _mixed_seconds(texts)
+    data = joined.encode()
+    times = np.frombuffer(data, _TIME)
+    month, day, hour = times["month"], times["day"], times["hour"]
+    # Records come hour by hour, nearly: each run of one hour is looked at once.
+    same = (month[1:] == month[:-1]) & (day[1:] == day[:-1]) & (hour[1:] == hour[:-1])
+    firsts = np.flatnonzero(np.append([True], ~same))[: len(texts)]
+    known: dict[bytes, int] = {}
+    bases = []
+    for first in firsts.tolist():
+        prefix = data[20 * first : 20 * first + 14]
+        base = known.get(prefix)
+        if base is None:
+            base = known[prefix] = _hour(prefix.decode())
+        bases.append(base)
+    base_of = np.repeat(np.array(bases, np.int64), np.diff(np.append(firsts, len(texts))))
+    rest = np.frombuffer(data, np.uint8).reshape(-1, 20)[:, 14:].T.astype(np.int64)
+    tens, ones, colon, more_tens, more_ones, zone = rest - 48
+    plain = (base_of >= 0) & (colon == ord(":") - 48) & (zone == ord("Z") - 48)
+    for sign, highest in ((tens, 5), (ones, 9), (more_tens, 5), (more_ones, 9)):
+        plain &= (sign >= 0) & (sign <= highest)
+    return base_of + tens * 600 + ones * 60 + more_tens * 10 + more_ones, plain
+
+
+def _hour(prefix: str) -> int:
+    """Seconds since 1970 at the start of the hour ``YYYY-MM-DDTHH:``, -1 where it is none."""
+    try:
+        if prefix[10] != "T":
+            return -1
+        return int(datetime.fromisoformat(prefix + "00:00+00:00").timestamp())
+    except ValueError:
+        return -1
+
+
+def _mixed_seconds(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    plain = np.array([len(text) == 20 and text.isascii() for text in texts], np.bool_)
+    seconds = np.zeros(len(texts), np.int64)
+    chosen = [text for text, good in zip(texts, plain.tolist(), strict=True) if good]
+    if chosen:
+        seconds[plain], plain[plain] = _seconds(chosen)
+    return seconds, plain
+
+
+# --- payloads ---------------------------------------------------------------------------------------------------------
+
+_text_of = attrgetter("data")
+_kind_of = attrgetter("encoding")
+_meta_of = attrgetter("eventMetadata")
+
+
+def _texts(outputs: Sequence[_Output], content_type: Callable[[int], str | None]) -> tuple[list[str | None], list[str]]:
+    """Payload texts (None where they are not plain) and their kinds, CSV or JSON. BASE64 alone asks for content types."""
+    texts: list[str | None] = list(map(_text_of, outputs))
+    kinds: list[str] = list(map(_kind_of, outputs))
+    if kinds.count("CSV") == len(kinds) or "BASE64" not in kinds:
+        return texts, kinds
+    for at, kind in enumerate(kinds):
+        if kind == "BASE64":
+            try:
+                texts[at], kinds[at] = payload_of(texts[at], kind, content_type(at))
+            except (Fault, msgspec.DecodeError):
+                texts[at], kinds[at] = None, "CSV"
+    return texts, kinds
+
+
+def _csv_column(texts: list[str], number: int) -> list[str | None]:
+    """The fields of one column, None where a text is not one plain row that has it."""
+    joined = ",".join(texts)
+    if not _is_plain_csv(joined):
+        texts = [text.strip("\r\n") for text in texts]
+        joined = ",".join(texts)
+        if not _is_plain_csv(joined):
+            return [_field(text, number) if _is_plain_csv(text) else None for text in texts]
+    if number == 0 and joined.count(",") == len(texts) - 1:
+        return texts  # type: ignore[return-value]
+    return [_field(text, number) for text in texts]
+
+
+def _is_plain_csv(text: str) -> bool:
+    """Nothing quoted, no line break: commas separate fields."""
+    return not ('"' in text or "\n" in text or "\r" in text or "\0" in text)
+
+
+def _field(text: str, number: int) -> str | None:
+    fields = text.split(",", number + 1)
+    return fields[number] if number < len(fields) else None
+
+
+def _json_columns(texts: list[str], finds: Sequence[Callable[[Any], Any]]) -> list[list[Any]]:
+    """A column for each finder; None where the text is no JSON or holds nothing or several there."""
+    columns: list[list[Any]] = [[] for _ in finds]
+    decode = _any.decode
+    for text in texts:
+        try:
+            payload = decode(text)
+            found = [find(payload) for find in finds]
+        except Exception:  # noqa: BLE001 - whatever is odd is judged again by itself, where its reason is named
+            found = [None] * len(finds)
+        for column, value in zip(columns, found, strict=True):
+            column.append(value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None)
+    return columns
+
+
+def _columns(
+    texts: list[str | None], kinds: list[str], wanted: Sequence[Attribute]
+) -> tuple[list[list[Any]], NDArray[np.bool_]]:
+    """The value of each wanted attribute in each payload, and which payloads are plain."""
+    count = len(texts)
+    columns: list[list[Any]] = [[None] * count for _ in wanted]
+    for kind in ("CSV", "JSON"):
+        if not (of_kind := kinds.count(kind)):
+            continue
+        chosen: list[Any] = texts
+        places: list[int] = []
+        if of_kind < count or None in texts:
+            places = [at for at in range(count) if kinds[at] == kind and texts[at] is not None]
+            chosen = [texts[at] for at in places]
+        if kind == "JSON":
+            found = _json_columns(chosen, [one.find for one in wanted])
+        else:
+            found = [
+                _csv_column(chosen, one.index) if one.index is not None else [None] * len(chosen) for one in wanted
+            ]
+        if chosen is texts:
+            columns = found
+            break
+        for column, part in zip(columns, found, strict=True):
+            for at, value in zip(places, part, strict=True):
+                column[at] = value
+    plain = np.ones(count, np.bool_)
+    for column in columns:
+        if None in column:
+            plain &= np.array([value is not None for value in column], np.bool_)
+    return columns, plain
+
+
+_AT_ONCE = 64
+"""Texts read as numbers by one call; where one of them is none, as many are read one by one."""
+
+
+def _floats(values: list[Any]) -> NDArray[np.float64]:
+    """Numbers, NaN where a value is none."""
+    if set(map(type, values)) <= {float, int}:
+        with suppress(OverflowError):  # a number of over 308 digits
+            return np.array(values, np.float64)
+    numbers: list[float] = []
+    for first in range(0, len(values), _AT_ONCE):
+        part = values[first : first + _AT_ONCE]
+        found: list[float] = []
+        # What JSON takes for a number is read four times as fast as by float(). As many numbers as texts: each is one.
+        with suppress(TypeError, msgspec.DecodeError, UnicodeEncodeError):
+            found = _numbers.decode("[" + ",".join(part) + "]")
+        if len(found) != len(part):
+            found = [np.nan if (number := number_of(value)) is None else number for value in part]
+        numbers += found
+    return np.array(numbers, np.float64)
+
+
+def _targets(values: list[Any], reading: Reading, classes: Classes) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Predicted or actual values as numbers, and which of them are plain."""
+    if reading.problem_type == "Regression":
+        numbers = _floats(values)
+        return numbers, np.isfinite(numbers)
+    texts = [value if type(value) is str else "" if value is None else label_text(value) for value in values]
+    codes = classes.numbers(texts)
+    return codes, codes >= 0
+
+
+def _truths(truths: list[bytes], reading: Reading, classes: Classes) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The actual value of each ``groundTruthData``, and which of them are plain: one row, nothing odd."""
+    outputs = []
+    known = np.ones(len(truths), np.bool_)
+    for at, truth in enumerate(truths):
+        try:
+            outputs.append(_output.decode(truth))
+        except msgspec.DecodeError:
+            outputs.append(_NO_OUTPUT)
+            known[at] = False
+    texts, kinds = _texts(outputs, lambda at: _content.decode(truths[at]).observedContentType)
+    find = reading.ground_truth.find if reading.ground_truth else _plain_label
+    (found,), there = _columns(texts, kinds, [Attribute("", 0, find)])
+    if "CSV" in kinds:
+        # A CSV label is the only column: what has a second one is judged by itself.
+        pairs = zip(texts, kinds, strict=True)
+        known &= np.array([kind != "CSV" or "," not in (text or "") for text, kind in pairs], np.bool_)
+    values, good = _targets(found, reading, classes)
+    return values, known & there & good
+
+
+def _plain_label(payload: Any) -> Any:
+    if isinstance(payload, dict) and "instances" not in payload and ("label" in payload or len(payload) == 1):
+        return label_in(payload)
+    return payload
