@@ -471,7 +471,7 @@ def _field(text: str, number: int) -> str | None:
 
 
 def _json_columns(texts: list[str], finds: Sequence[Callable[[Any], Any]]) -> list[list[Any]]:
-    """A column for each finder; None where the text is no JSON or holds nothing or several there."""
+    """A column for each finder; None where the text is no JSON or holds nothing or several values there."""
     columns: list[list[Any]] = [[] for _ in finds]
     decode = _any.decode
     for text in texts:
@@ -481,6 +481,8 @@ def _json_columns(texts: list[str], finds: Sequence[Callable[[Any], Any]]) -> li
         except Exception:  # noqa: BLE001 - whatever is odd is judged again by itself, where its reason is named
             found = [None] * len(finds)
         for column, value in zip(columns, found, strict=True):
+            if type(value) is list and len(value) == 1:
+                value = value[0]
             column.append(value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None)
     return columns
 

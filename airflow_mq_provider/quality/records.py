@@ -60,9 +60,10 @@ class Fault(Exception):
 # --- attributes ---------------------------------------------------------------------------------------------------------
 
 _INDEX = re.compile(r"(?:_c)?(\d+)\Z")
-_PLAIN_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[\d+\])*\Z")
+_STEPS = r"(?:\.[A-Za-z_]\w*|\[\d+\])*"
+_PLAIN_PATH = re.compile(rf"([A-Za-z_]\w*{_STEPS})(?:\[\*\]({_STEPS}))?\Z")
+"""``a.b[0]``, or one of those for each element of a list: ``a[*].b``."""
 _STEP = re.compile(r"([A-Za-z_]\w*)|\[(\d+)\]")
-_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,27 @@ def attribute(text: str, *, columns_only: bool = False) -> Attribute:
     if columns_only:
         return Attribute(text, None, lambda _: None)
     path = payload_path(text)
-    if not _PLAIN_PATH.match(path):
+    plain = _PLAIN_PATH.match(path)
+    if not plain:
         import jmespath
 
         return Attribute(text, None, jmespath.compile(path).search)
+    first = _steps(plain.group(1))
+    if plain.group(2) is None:
+        return Attribute(text, None, first)
+    each = _steps(plain.group(2))
+
+    def find(payload: Any) -> Any:
+        found = first(payload)
+        if not isinstance(found, list):
+            return None
+        return [value for value in map(each, found) if value is not None]
+
+    return Attribute(text, None, find)
+
+
+def _steps(path: str) -> Callable[[Any], Any]:
+    """From a value to what a path of names and indexes finds in it, None where that is nothing."""
     steps = tuple(int(number) if number else name for name, number in _STEP.findall(path))
 
     def find(payload: Any) -> Any:
@@ -101,7 +119,7 @@ def attribute(text: str, *, columns_only: bool = False) -> Attribute:
                 payload = payload.get(step) if isinstance(payload, dict) else None
         return payload
 
-    return Attribute(text, None, find)
+    return find
 
 
 def _element(payload: Any, number: int) -> Any:

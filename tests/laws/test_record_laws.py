@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import jmespath
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,7 @@ READINGS = st.sampled_from(
         a_reading("BinaryClassification", "1", "0"),
         a_reading("BinaryClassification", "$.label", "predictions[0].score", "label"),
         a_reading("BinaryClassification", None, "predictions[*].score"),
+        a_reading("BinaryClassification", "predictions[?score > `0`].score | [0]", None),
         a_reading("MulticlassClassification", "0", None),
         a_reading("MulticlassClassification", "label", None),
         a_reading("Regression", "0", None),
@@ -270,6 +272,24 @@ def test_what_came_before_the_damage_of_a_gzip_object_counts(lines: list[bytes],
     assert b"".join(lines).startswith(read)
     assert read.endswith(b"\n") or not read
     assert [piece.reason for piece in pieces if not isinstance(piece, Block)] == ["corrupt_gzip"]
+
+
+PATHS = st.sampled_from(
+    ["a", "a.b", "a[0]", "a[0].b", "a.b[1].a", "a[*]", "a[*].b", "a.b[*].a", "a[0].b[*].a[1]", "b[*][0]", "$.a[*].b"]
+)
+TREES = st.recursive(
+    JSON_SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.fixed_dictionaries({}, optional={"a": inner, "b": inner, "c": inner})
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=400)
+@given(PATHS, TREES)
+def test_a_plain_path_finds_what_jmespath_finds(path: str, payload: Any) -> None:
+    assert attribute(path).find(payload) == jmespath.search(path.removeprefix("$."), payload)
 
 
 def test_every_reason_is_explained() -> None:
