@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EndpointInput,
         JsonFormat,
         ModelQualityMonitor,
+        ParquetFormat,
         SageMakerSettings,
     )
 
@@ -31,6 +32,7 @@ __all__ = [
     "ModelQualityError",
     "ModelQualityMonitor",
     "ModelQualityTaskGroup",
+    "ParquetFormat",
     "SageMakerSettings",
     "__version__",
     "model_quality_dag",
@@ -44,6 +46,7 @@ _HOMES = {
     "ModelQualityError": "exceptions",
     "ModelQualityMonitor": "monitor",
     "ModelQualityTaskGroup": "dag",
+    "ParquetFormat": "monitor",
     "SageMakerSettings": "monitor",
     "model_quality_dag": "dag",
 }

@@ -2,6 +2,7 @@
 
     ModelQualityError
     ├── MonitorError         a declaration that cannot be a monitor; lists every fault by its field
+    │   └── RequestError     a valid monitor that SageMaker would refuse; lists every fault by its field
     ├── WindowError          no window can be made: offsets, interval or times
     │   └── OffsetError      an offset that rule W2 refuses
     ├── InputError           captures, labels, a baseline or a constraints file that cannot be read
@@ -45,15 +46,23 @@ def _rebuild(kind: type[ModelQualityError], attributes: dict[str, object], messa
 class MonitorError(ModelQualityError, ValueError):
     """A declaration that is no monitor. ``faults`` holds one line for each fault, each naming its field."""
 
+    expectation = "a valid ModelQualityMonitor"
+
     def __init__(self, faults: Sequence[str], *, where: str, next_step: str | None = None) -> None:
         self.faults = tuple(faults)
         count = len(self.faults)
         super().__init__(
-            expected="a valid ModelQualityMonitor",
+            expected=self.expectation,
             came=f"{count} fault{'s' if count != 1 else ''}: " + " | ".join(self.faults),
             where=where,
             next_step=next_step or "correct the named fields; docs/settings.md lists every field and its limits",
         )
+
+
+class RequestError(MonitorError):
+    """What SageMaker would refuse, or understand otherwise; found before it is asked. ``faults`` as of a monitor."""
+
+    expectation = "what SageMaker can run"
 
 
 class WindowError(ModelQualityError, ValueError):

@@ -127,12 +127,19 @@ _ENVIRONMENT_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _URI_FORMS = "s3://bucket/key, file:///absolute/path or a plain path"
 
 
+def name_fault(value: str) -> str | None:
+    """Why a text is no name, neither here nor of anything in SageMaker; None where it is one."""
+    if len(value) <= 63 and _NAME.fullmatch(value):
+        return None
+    return (
+        "must be 1 to 63 letters, digits and hyphens of ASCII that begin and end with a letter or digit, "
+        f"came {_shown(value)}"
+    )
+
+
 def _name(value: str) -> str:
-    if len(value) > 63 or not _NAME.fullmatch(value):
-        raise ValueError(
-            "must be 1 to 63 letters, digits and hyphens of ASCII that begin and end with a letter or digit, "
-            f"came {_shown(value)}"
-        )
+    if fault := name_fault(value):
+        raise ValueError(fault)
     return value
 
 
@@ -354,26 +361,36 @@ class JsonFormat(_Declared):
     line: StrictFlag
 
 
+class ParquetFormat(_Declared):
+    """Batch transform output in Parquet, which SageMaker's jobs read; a run of this package does not, and says so."""
+
+
+_FORMATS: Final[Mapping[str, type[_Declared]]] = {"csv": CsvFormat, "json": JsonFormat, "parquet": ParquetFormat}
+
+
 def _dataset_format(value: object) -> object:
     """From SageMaker's shape, as ``{"csv": {"header": true}}``, to its class."""
-    if isinstance(value, CsvFormat | JsonFormat):
+    if isinstance(value, CsvFormat | JsonFormat | ParquetFormat):
         return value
-    kinds: dict[str, type[_Declared]] = {"csv": CsvFormat, "json": JsonFormat}
     kind = next(iter(value)) if isinstance(value, Mapping) and len(value) == 1 else None
-    if not isinstance(value, Mapping) or kind not in kinds or not isinstance(value[kind], Mapping | kinds[kind]):
-        raise ValueError(f'must be {{"csv": {{"header": …}}}} or {{"json": {{"line": …}}}}, came {_shown(value)}')
+    form = _FORMATS.get(kind) if isinstance(kind, str) else None
+    if not (isinstance(value, Mapping) and form and isinstance(value[kind], Mapping | form)):
+        raise ValueError(
+            'must be {"csv": {"header": …}}, {"json": {"line": …}} or {"parquet": {}}, '
+            f"came {_shown(value)}"
+        )
     try:
-        return kinds[kind].model_validate(value[kind])
+        return form.model_validate(value[kind])
     except MonitorError as error:
-        raise MonitorError([_below(kind, fault) for fault in error.faults], where="dataset_format") from None
+        raise MonitorError([_below(str(kind), fault) for fault in error.faults], where="dataset_format") from None
 
 
-def _dataset_format_out(value: CsvFormat | JsonFormat) -> dict[str, dict[str, bool]]:
-    return {"csv" if isinstance(value, CsvFormat) else "json": value.model_dump()}
+def _dataset_format_out(value: CsvFormat | JsonFormat | ParquetFormat) -> dict[str, dict[str, bool]]:
+    return {next(name for name, kind in _FORMATS.items() if isinstance(value, kind)): value.model_dump()}
 
 
 DatasetFormat = Annotated[
-    CsvFormat | JsonFormat, BeforeValidator(_dataset_format), PlainSerializer(_dataset_format_out)
+    CsvFormat | JsonFormat | ParquetFormat, BeforeValidator(_dataset_format), PlainSerializer(_dataset_format_out)
 ]
 
 

@@ -24,7 +24,15 @@ import msgspec
 import numpy as np
 import xxhash
 
-from airflow_mq_provider.monitor import BatchTransformInput, CsvFormat, ModelQualityMonitor, label_text, payload_path
+from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.monitor import (
+    BatchTransformInput,
+    CsvFormat,
+    ModelQualityMonitor,
+    ParquetFormat,
+    label_text,
+    payload_path,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,11 +153,22 @@ class Reading:
 
 
 def reading(monitor: ModelQualityMonitor) -> Reading:
-    """The reading of a monitor whose URIs need not be rendered yet."""
+    """The reading of a monitor whose URIs need not be rendered yet.
+
+    Raises:
+        InputError: its batch transform writes Parquet.
+    """
     source = monitor.input
     batch = None
     if isinstance(source, BatchTransformInput):
         batch = "json"
+        if isinstance(source.dataset_format, ParquetFormat):
+            raise InputError(
+                expected="a batch transform whose output is CSV or JSON Lines, which is what is read here",
+                came="Parquet",
+                where=f"batch_transform_input.dataset_format of ModelQualityMonitor {monitor.name!r}",
+                next_step="have the transform write CSV or JSON Lines, or leave this monitor to SageMaker's own jobs",
+            )
         if isinstance(source.dataset_format, CsvFormat):
             batch = "csv-header" if source.dataset_format.header else "csv"
     binary = monitor.problem_type == "BinaryClassification"

@@ -246,6 +246,14 @@ def test_batch_transform_csv_with_a_header_names_its_columns(world: World) -> No
     assert (report["capture"]["lines"], report["merge"]["matched"]) == (1, 1)
 
 
+def test_batch_transform_parquet_is_declared_for_sagemaker_and_refused_by_a_run(world: World) -> None:
+    batch(world, {"parquet": {}}, "score")
+    manifest(world, "part-1.parquet")
+    with pytest.raises(InputError, match="came Parquet") as refusal:
+        world.run()
+    assert "CSV or JSON Lines" in refusal.value.next_step
+
+
 def test_batch_transform_json_lines_with_several_predictions(world: World) -> None:
     batch(world, {"json": {"line": True}}, "predictions[*].score")
     record = {

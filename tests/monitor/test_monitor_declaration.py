@@ -19,6 +19,7 @@ from airflow_mq_provider.monitor import (
     JsonFormat,
     ModelQualityMonitor,
     NetworkSettings,
+    ParquetFormat,
     SageMakerSettings,
 )
 from airflow_mq_provider.window import OffsetWarning, explicit_window
@@ -362,13 +363,16 @@ def test_the_format_of_a_batch_is_given_in_sagemakers_shape():
     assert batch(dataset_format={"csv": {"header": True}}).dataset_format == CsvFormat(header=True)
     assert batch(dataset_format={"json": {"line": True}}).dataset_format == JsonFormat(line=True)
     assert batch(dataset_format=JsonFormat(line=False)).dataset_format == JsonFormat(line=False)
+    assert batch(dataset_format={"parquet": {}}).dataset_format == ParquetFormat()
+    assert batch(dataset_format={"parquet": {}}).model_dump()["dataset_format"] == {"parquet": {}}
     assert batch().model_dump()["dataset_format"] == {"csv": {"header": False}}
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"parquet": {}}, "dataset_format: "),
+        ({"orc": {}}, "dataset_format: "),
+        ({"parquet": {"header": True}}, "dataset_format.parquet.header: "),
         ("csv", "dataset_format: "),
         ({}, "dataset_format: "),
         ({"csv": {"header": True}, "json": {"line": True}}, "dataset_format: "),
