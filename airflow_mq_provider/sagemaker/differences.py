@@ -37,10 +37,14 @@ def differences(described: Any, declared: Any, field: str = "") -> Iterator[Diff
 
 
 def without_empty(part: Any) -> Any:
-    """The part without what is empty or absent, at any depth: AWS answers with either."""
+    """The part without what is empty or absent, at any depth: AWS answers with either, and with ``""`` for no key."""
     if isinstance(part, Mapping):
         found = {name: without_empty(value) for name, value in part.items()}
-        return {name: value for name, value in found.items() if value is not None and value != {} and value != []}
+        return {
+            name: value
+            for name, value in found.items()
+            if value is not None and value != {} and value != [] and not (name.endswith("KmsKeyId") and value == "")
+        }
     if isinstance(part, Sequence) and not isinstance(part, str):
         return [without_empty(value) for value in part]
     return part

@@ -16,7 +16,6 @@ from airflow_mq_provider.monitor import (
     EndpointInput,
     JsonFormat,
     ModelQualityMonitor,
-    SageMakerSettings,
 )
 from airflow_mq_provider.sagemaker import shapes
 from airflow_mq_provider.sagemaker.differences import Difference, differences, without_empty
@@ -209,40 +208,37 @@ def monitor_from_definition(
     Raises:
         MonitorError: what is no monitor here, by its field: an offset in months, an output that does not lie on S3.
     """
-    formats = _formats(definition)
-    definition = without_empty(definition)
     source = _described(definition)
-    if capture_uri is not None and "EndpointInput" not in definition["ModelQualityJobInput"]:
+    job_input = _part(definition, "ModelQualityJobInput")
+    app = _part(definition, "ModelQualityAppSpecification")
+    if capture_uri is not None and "EndpointInput" not in job_input:
         raise RequestError(
             ["capture_uri: is given for an endpoint only, as the definition itself says where a batch transform's lie"],
             where=source,
             next_step="leave it out",
         )
     name = (schedule or {}).get("MonitoringScheduleName") or definition["JobDefinitionName"]
-    job_input = definition["ModelQualityJobInput"]
-    app = definition["ModelQualityAppSpecification"]
-    environment, means = shapes.settings_in_environment(app.get("Environment", {}), app.get("ProblemType", ""))
+    environment, means = shapes.settings_in_environment(_part(app, "Environment"), str(app.get("ProblemType")))
     fields: dict[str, Any] = {
         "name": name,
         "problem_type": app.get("ProblemType"),
-        "ground_truth_uri": job_input.get("GroundTruthS3Input", {}).get("S3Uri"),
+        "ground_truth_uri": _part(job_input, "GroundTruthS3Input").get("S3Uri"),
         "output_uri": _output(definition).get("S3Uri"),
-        "constraints_uri": definition.get("ModelQualityBaselineConfig", {}).get("ConstraintsResource", {}).get("S3Uri"),
+        "constraints_uri": _part(definition, "ModelQualityBaselineConfig", "ConstraintsResource").get("S3Uri"),
         "sagemaker": _settings(definition, name, environment),
         **means,
     }
-    if "EndpointInput" in job_input:
+    if endpoint := _part(job_input, "EndpointInput"):
         fields["endpoint_input"] = {
-            "endpoint_name": job_input["EndpointInput"].get("EndpointName"),
+            "endpoint_name": endpoint.get("EndpointName"),
             "data_captured_destination_uri": capture_uri,
             "variant_name": variant_name,
-            **_attributes(job_input["EndpointInput"]),
+            **_attributes(endpoint),
         }
-    if "BatchTransformInput" in job_input:
-        batch = job_input["BatchTransformInput"]
+    if batch := _part(job_input, "BatchTransformInput"):
         fields["batch_transform_input"] = {
             "data_captured_destination_uri": batch.get("DataCapturedDestinationS3Uri"),
-            "dataset_format": formats,
+            "dataset_format": _formats(batch),
             **_attributes(batch),
         }
     try:
@@ -262,83 +258,106 @@ def _described(definition: Mapping[str, Any]) -> str:
         RequestError: it is none.
     """
     needed = ("JobDefinitionName", "ModelQualityAppSpecification", "ModelQualityJobInput")
-    missing = [name for name in needed if name not in definition]
+    missing = [name for name in needed if not definition.get(name)]
     if missing:
-        raise RequestError(
-            [f"{name}: is missing" for name in missing],
-            where="what was given as a job definition",
-            next_step="give what describe-model-quality-job-definition answers, or a create request, as one JSON object",
-        )
+        raise _no_definition([f"{name}: is missing" for name in missing])
     return f"job definition {definition['JobDefinitionName']!r}"
+
+
+def _no_definition(faults: list[str]) -> RequestError:
+    return RequestError(
+        faults,
+        where="what was given as a job definition",
+        next_step="give what describe-model-quality-job-definition answers, or a create request, as one JSON object",
+    )
+
+
+def _part(holder: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """An object within an object; empty where it is absent.
+
+    Raises:
+        RequestError: there is something else in its place.
+    """
+    for i, name in enumerate(path):
+        inside = holder.get(name)
+        if inside is not None and not isinstance(inside, Mapping):
+            raise _no_definition([f"{'.'.join(path[: i + 1])}: must be an object, came a {type(inside).__name__}"])
+        holder = inside or {}
+    return holder
+
+
+def _objects(holder: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list; none where it is absent.
+
+    Raises:
+        RequestError: there is something else in its place.
+    """
+    listed = holder.get(name) or []
+    if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
+        raise _no_definition([f"{name}: must be a list of objects"])
+    return listed
 
 
 def _attributes(described: Mapping[str, Any]) -> dict[str, Any]:
     return {field: described.get(member) for member, field in _INPUT_FIELDS.items()}
 
 
-def _formats(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The format of a batch transform's output as a monitor writes it: of its members, Parquet's is always empty."""
-    job_input = definition.get("ModelQualityJobInput", {})
-    described = (job_input.get("BatchTransformInput") or {}).get("DatasetFormat") or {}
+def _formats(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """The format of a batch transform's output as a monitor writes it; flags that are left out are off."""
     flags = {"Csv": ("header", "Header"), "Json": ("line", "Line")}
+    formats = _part(batch, "DatasetFormat")
     made: dict[str, Any] = {}
-    for kind, inside in described.items():
-        if kind in flags and inside is not None:
-            ours, theirs = flags[kind]
-            made[kind.lower()] = {ours: inside.get(theirs, False)}
-        elif inside is not None:
-            made[kind.lower()] = {}
+    for kind in (kind for kind, inside in formats.items() if inside is not None):
+        inside = _part(formats, kind)
+        made[kind.lower()] = {flags[kind][0]: inside.get(flags[kind][1], False)} if kind in flags else dict(inside)
     return made
 
 
 def _output(definition: Mapping[str, Any]) -> Mapping[str, Any]:
-    outputs = definition.get("ModelQualityJobOutputConfig", {}).get("MonitoringOutputs", [])
-    output: Mapping[str, Any] = outputs[0].get("S3Output", {}) if outputs else {}
-    return output
+    outputs = _objects(_part(definition, "ModelQualityJobOutputConfig"), "MonitoringOutputs")
+    return _part(outputs[0], "S3Output") if outputs else {}
 
 
 def _settings(definition: Mapping[str, Any], name: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    app = definition["ModelQualityAppSpecification"]
-    job_input = definition["ModelQualityJobInput"]
-    source = job_input.get("EndpointInput") or job_input.get("BatchTransformInput") or {}
+    app = _part(definition, "ModelQualityAppSpecification")
+    job_input = _part(definition, "ModelQualityJobInput")
+    source = _part(job_input, "EndpointInput") or _part(job_input, "BatchTransformInput")
     output = _output(definition)
-    cluster_config = definition.get("JobResources", {}).get("ClusterConfig", {})
-    network_config = definition.get("NetworkConfig")
-    vpc = (network_config or {}).get("VpcConfig", {})
+    machines = _part(definition, "JobResources", "ClusterConfig")
+    network = _part(definition, "NetworkConfig")
+    vpc = _part(network, "VpcConfig")
     definition_name = definition["JobDefinitionName"]
-    defaults = SageMakerSettings()
-    return {
-        "job_definition_name": definition_name if definition_name != name else None,
+    fields = {
+        "job_definition_name": _unless(definition_name, name),
         "role_arn": definition.get("RoleArn"),
         "image_uri": app.get("ImageUri"),
-        "instance_type": cluster_config.get("InstanceType", defaults.instance_type),
-        "instance_count": cluster_config.get("InstanceCount", defaults.instance_count),
-        "volume_size_in_gb": cluster_config.get("VolumeSizeInGB", defaults.volume_size_in_gb),
-        "volume_kms_key_id": cluster_config.get("VolumeKmsKeyId") or None,
-        "output_kms_key_id": definition.get("ModelQualityJobOutputConfig", {}).get("KmsKeyId") or None,
-        "max_runtime_in_seconds": definition.get("StoppingCondition", {}).get("MaxRuntimeInSeconds"),
-        "network_config": network_config
-        and {
-            "enable_inter_container_traffic_encryption": network_config.get(
-                "EnableInterContainerTrafficEncryption", False
-            ),
-            "enable_network_isolation": network_config.get("EnableNetworkIsolation", False),
-            "security_group_ids": vpc.get("SecurityGroupIds", ()),
-            "subnets": vpc.get("Subnets", ()),
-        },
+        "instance_type": machines.get("InstanceType"),
+        "instance_count": machines.get("InstanceCount"),
+        "volume_size_in_gb": machines.get("VolumeSizeInGB"),
+        "volume_kms_key_id": machines.get("VolumeKmsKeyId") or None,
+        "output_kms_key_id": _part(definition, "ModelQualityJobOutputConfig").get("KmsKeyId") or None,
+        "max_runtime_in_seconds": _part(definition, "StoppingCondition").get("MaxRuntimeInSeconds"),
         "environment": dict(environment),
-        "tags": {tag["Key"]: tag["Value"] for tag in definition.get("Tags", ())},
+        "tags": {str(tag.get("Key")): tag.get("Value") for tag in _objects(definition, "Tags")},
         "record_preprocessor_source_uri": app.get("RecordPreprocessorSourceUri"),
         "post_analytics_processor_source_uri": app.get("PostAnalyticsProcessorSourceUri"),
-        "container_entrypoint": app.get("ContainerEntrypoint"),
-        "container_arguments": app.get("ContainerArguments"),
-        "baselining_job_name": definition.get("ModelQualityBaselineConfig", {}).get("BaseliningJobName"),
+        "container_entrypoint": app.get("ContainerEntrypoint") or None,
+        "container_arguments": app.get("ContainerArguments") or None,
+        "baselining_job_name": _part(definition, "ModelQualityBaselineConfig").get("BaseliningJobName"),
         "local_path": _unless(source.get("LocalPath"), shapes.INPUT_PATH),
         "output_local_path": _unless(output.get("LocalPath"), shapes.OUTPUT_PATH),
         "s3_input_mode": source.get("S3InputMode"),
         "s3_data_distribution_type": source.get("S3DataDistributionType"),
         "s3_upload_mode": output.get("S3UploadMode"),
     }
+    if network:
+        fields["network_config"] = {
+            "enable_inter_container_traffic_encryption": network.get("EnableInterContainerTrafficEncryption", False),
+            "enable_network_isolation": network.get("EnableNetworkIsolation", False),
+            "security_group_ids": vpc.get("SecurityGroupIds") or (),
+            "subnets": vpc.get("Subnets") or (),
+        }
+    return {field: value for field, value in fields.items() if value is not None}
 
 
 def _unless(value: str | None, default: str) -> str | None:
@@ -379,27 +398,33 @@ def same_definition(described: Mapping[str, Any], request: Mapping[str, Any]) ->
 def _canonical(definition: Mapping[str, Any]) -> dict[str, Any]:
     """What a definition means, whoever wrote it: without what is not compared, defaults written out."""
     plain = without_empty({name: part for name, part in definition.items() if name not in _NOT_COMPARED})
-    job_input = dict(plain.get("ModelQualityJobInput", {}))
+    job_input = dict(_part(plain, "ModelQualityJobInput"))
     for kind in ("EndpointInput", "BatchTransformInput"):
         if kind in job_input:
             source = {**_INPUT_DEFAULTS, **job_input[kind]}
             for member in _OFFSETS:
                 if member in source:
                     source[member] = shapes.offset_meaning(source[member])
-            if "DataCapturedDestinationS3Uri" in source:
-                source["DataCapturedDestinationS3Uri"] = source["DataCapturedDestinationS3Uri"].rstrip("/")
             job_input[kind] = source
     if "BatchTransformInput" in job_input:
-        job_input["BatchTransformInput"]["DatasetFormat"] = _formats(definition)
+        # an empty format is one, so it is read from what was given
+        job_input["BatchTransformInput"] |= {
+            "DatasetFormat": _formats(definition["ModelQualityJobInput"]["BatchTransformInput"]),
+            **_without_slash(job_input["BatchTransformInput"], "DataCapturedDestinationS3Uri"),
+        }
     if "GroundTruthS3Input" in job_input:
-        job_input["GroundTruthS3Input"] = {"S3Uri": job_input["GroundTruthS3Input"]["S3Uri"].rstrip("/")}
-    output = dict(plain.get("ModelQualityJobOutputConfig", {}))
+        job_input["GroundTruthS3Input"] = _without_slash(job_input["GroundTruthS3Input"], "S3Uri")
+    output = dict(_part(plain, "ModelQualityJobOutputConfig"))
     output.pop("MonitoringOutputs", None)
     written = _output(plain)
-    output["S3Output"] = {**_OUTPUT_DEFAULTS, **written, "S3Uri": written.get("S3Uri", "").rstrip("/")}
+    output["S3Output"] = {**_OUTPUT_DEFAULTS, **written, **_without_slash(written, "S3Uri")}
     return {
         **plain,
         "ModelQualityJobInput": job_input,
         "ModelQualityJobOutputConfig": output,
-        "NetworkConfig": {**_NETWORK_DEFAULTS, **plain.get("NetworkConfig", {})},
+        "NetworkConfig": {**_NETWORK_DEFAULTS, **_part(plain, "NetworkConfig")},
     }
+
+
+def _without_slash(holder: Mapping[str, Any], member: str) -> dict[str, str]:
+    return {member: holder[member].rstrip("/")} if member in holder else {}

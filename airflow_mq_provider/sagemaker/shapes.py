@@ -128,7 +128,7 @@ def settings_in_environment(environment: Mapping[str, str], problem_type: str) -
     if rest.get(PUBLISH) == _PUBLISHED:
         del rest[PUBLISH]
         means[PUBLISH] = True
-    written = rest.get(POSITIVE_LABEL, "").strip()
+    written = str(rest.get(POSITIVE_LABEL, "")).strip()
     if written and problem_type == "BinaryClassification":
         label = label_text(written)
         means[POSITIVE_LABEL] = label
@@ -200,11 +200,14 @@ def offset_fault(error: OffsetError) -> str:
 
 
 def offset_meaning(text: str) -> str:
-    """An offset's length, so that ``-P1D`` and ``-PT24H`` are one; the text itself where it is no offset here."""
+    """One form of all offsets of a length, so that ``-PT24H`` is ``-P1D``; the text itself where it is no offset here."""
+    # imported here: a DAG file that is parsed compares none
+    from isodate import duration_isoformat
+
     with warnings.catch_warnings():
         # whoever declared it was told
         warnings.simplefilter("ignore", OffsetWarning)
         try:
-            return str(parse_offset(text, field="offset"))
+            return f"-{duration_isoformat(-parse_offset(text, field='offset'))}"
         except OffsetError:
             return text
