@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--workers", metavar="N", type=_positive, help="processes of the local engine (default: all cores)"
     )
+    run.add_argument(
+        "--allow-scripts", action="store_true", help="run the scripts that the monitor names: they are code"
+    )
     run.add_argument("--strict", action="store_true", help="exit with 3 on violations and with 4 if not judged")
     run.set_defaults(command=_run)
 
@@ -207,7 +210,15 @@ def _run(given: argparse.Namespace) -> int:
     # After what is cheap to refuse: this imports numpy and the engines.
     from airflow_mq_provider import run
 
-    report = run.run(monitor, window, as_of=as_of, engine=given.engine, workers=given.workers, progress=_Progress())
+    report = run.run(
+        monitor,
+        window,
+        as_of=as_of,
+        engine=given.engine,
+        workers=given.workers,
+        allow_scripts=given.allow_scripts,
+        progress=_Progress(),
+    )
     _answer(given, report, lambda: _verdict(report, run.constraints_of(monitor, run.storage_for(monitor))))
     return STRICT[report["status"]] if given.strict else DONE
 

@@ -8,7 +8,8 @@
     ├── InputError           captures, labels, a baseline or a constraints file that cannot be read
     │   ├── RejectedLinesError   more lines were rejected than the monitor allows
     │   └── DocumentError    a SageMaker document of another kind or shape
-    └── OutputError          results that cannot be written
+    ├── OutputError          results that cannot be written
+    └── ScriptError          a user's script that may not run, or that failed
 
 The command line answers `MonitorError` and `WindowError` with exit code 2 and every other one with 1.
 """
@@ -87,3 +88,7 @@ class DocumentError(InputError):
 
 class OutputError(ModelQualityError):
     """A result that cannot be written."""
+
+
+class ScriptError(ModelQualityError):
+    """A user's script that may not run here, or that failed."""

@@ -59,6 +59,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "4",
                         "default": "0",
                     },
+                    "allow_scripts": {
+                        "description": "Whether tasks may run the record preprocessors and post-analytics processors "
+                        "that monitors name. They are code of whoever can write there, and run in a child process "
+                        "without Airflow's environment.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": "True",
+                        "default": "False",
+                    },
                 },
             }
         },

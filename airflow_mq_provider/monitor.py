@@ -362,7 +362,7 @@ class JsonFormat(_Declared):
 
 
 class ParquetFormat(_Declared):
-    """Batch transform output in Parquet, which SageMaker's jobs read; a run of this package does not, and says so."""
+    """Batch transform output in Parquet."""
 
 
 _FORMATS: Final[Mapping[str, type[_Declared]]] = {"csv": CsvFormat, "json": JsonFormat, "parquet": ParquetFormat}

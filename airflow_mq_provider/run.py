@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ import numpy as np
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines import engine as engine_named
 from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask, count
-from airflow_mq_provider.exceptions import InputError, RejectedLinesError
+from airflow_mq_provider.exceptions import InputError, RejectedLinesError, ScriptError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality import documents, report
@@ -30,6 +32,7 @@ from airflow_mq_provider.quality.constraints import Constraint, judge, suggest, 
 from airflow_mq_provider.quality.dataset import labelled_rows
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.states import MergeCounts, State, state_of
+from airflow_mq_provider.scripts import Script, postprocess
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_as_of, parse_time
 
@@ -37,7 +40,8 @@ Progress = Callable[[str, int, int], None]
 
 REPORT, STATISTICS, VIOLATIONS = "report.json", "statistics.json", "constraint_violations.json"
 CONSTRAINTS = "constraints.json"
-REJECTED, MERGED = "rejected.jsonl", "merged"
+REJECTED, MERGED, ADDED = "rejected.jsonl", "merged", "postprocessed"
+PREPROCESSOR, POSTPROCESSOR = "record_preprocessor", "post_analytics_processor"
 HANDOVER, REPLACES, STARTED = "merge.json", "replaces.json", "started"
 
 
@@ -49,12 +53,16 @@ def run(
     as_of: AsOf | None = None,
     engine: str = "local",
     workers: int | None = None,
+    allow_scripts: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """`merge`, then `analyze`: the content of ``report.json``."""
     storage = storage or storage_for(monitor)
-    handover = merge(monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers, progress=progress)
-    return analyze(monitor, window, handover=handover, storage=storage, engine=engine, workers=workers)
+    settings: dict[str, Any] = {
+        "storage": storage, "engine": engine, "workers": workers, "allow_scripts": allow_scripts,
+    }  # fmt: skip
+    handover = merge(monitor, window, as_of=as_of, progress=progress, **settings)
+    return analyze(monitor, window, handover=handover, **settings)
 
 
 def merge(
@@ -65,6 +73,7 @@ def merge(
     as_of: AsOf | None = None,
     engine: str = "local",
     workers: int | None = None,
+    allow_scripts: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Join the labels to the captures of a window; the rows wait under ``merged/`` for `analyze`.
@@ -77,9 +86,11 @@ def merge(
         DocumentError: the constraints are of another kind.
         RejectedLinesError: more than ``max_rejected_ratio`` of one side was rejected; the lines are in ``rejected.jsonl``.
         OutputError: the output cannot be written.
+        ScriptError: the monitor has a script, and `allow_scripts` is off; or its preprocessor failed.
     """
     started = time.monotonic()
     storage = storage or storage_for(monitor)
+    scripts = _scripts(monitor, storage, allow=allow_scripts)
     as_of = as_of or ground_truth_as_of("schedule", window, max_delay=monitor.ground_truth_max_delay)
     prefix = monitor.report_prefix(window)
     constraints_of(monitor, storage)
@@ -96,6 +107,7 @@ def merge(
             rejected_uri=join(prefix, REJECTED),
             keep_merged=monitor.keep_merged,
             keep_rejected_lines=monitor.keep_rejected == "lines",
+            preprocessor=scripts.get(PREPROCESSOR),
         ),
         storage,
         workers=workers,
@@ -128,18 +140,25 @@ def analyze(
     as_of: AsOf | None = None,
     engine: str = "local",
     workers: int | None = None,
+    allow_scripts: bool = False,
 ) -> dict[str, Any]:
     """Judge the merged rows and write the documents, ``report.json`` last. Returns that report's content.
 
     Merges first where no hand-over of the same window and definition stands under ``merged/``, as after an earlier
     report: the `as_of` given, or the hand-over's, then says which labels count.
+
+    Raises:
+        ScriptError: the monitor has a script, and `allow_scripts` is off; or its post-analytics processor failed.
     """
     storage = storage or storage_for(monitor)
+    scripts = _scripts(monitor, storage, allow=allow_scripts)
     prefix = monitor.report_prefix(window)
     merged = _merged(monitor, window, prefix, storage)
     if merged is None or (handover is not None and merged != handover):
         as_of = as_of or (_as_of(handover) if handover is not None else None)
-        merged = merge(monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers)
+        merged = merge(
+            monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers, allow_scripts=allow_scripts
+        )
     started = time.monotonic()
     storage.delete([join(prefix, REPORT)])
     counts = MergeCounts.from_dict(merged)
@@ -165,6 +184,8 @@ def analyze(
         join(prefix, VIOLATIONS),
         None if judgement is None else documents.violations_document(judgement.violations),
     )
+    if POSTPROCESSOR in scripts:
+        _postprocess(scripts[POSTPROCESSOR], prefix, storage)
     content = report.report_document(
         monitor=monitor.name,
         problem_type=monitor.problem_type,
@@ -182,6 +203,7 @@ def analyze(
         judgement=judgement,
         capture_digest=merged["capture_digest"],
         ground_truth_digest=merged["ground_truth_digest"],
+        scripts={name: script.as_dict() for name, script in scripts.items()},
         replaces=merged["replaces"],
     )
     storage.write(join(prefix, REPORT), documents.dumps(content))
@@ -257,6 +279,53 @@ def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, 
     return documents.read_constraints(document, monitor.problem_type, monitor.constraints_uri)
 
 
+# --- users' scripts -----------------------------------------------------------------------------------------------------
+
+
+def _scripts(monitor: ModelQualityMonitor, storage: Storage, *, allow: bool) -> dict[str, Script]:
+    """The scripts of a monitor's definition, by what they are; a script that may not run stops the run (rule O5)."""
+    settings = monitor.sagemaker
+    uris = {
+        PREPROCESSOR: settings.record_preprocessor_source_uri if settings else None,
+        POSTPROCESSOR: settings.post_analytics_processor_source_uri if settings else None,
+    }
+    found: dict[str, Script] = {}
+    for name, uri in uris.items():
+        if uri is None or settings is None:
+            continue
+        if not allow:
+            raise ScriptError(
+                expected="leave to run the script of the definition, which is code",
+                came="none: scripts are not allowed here",
+                where=f"sagemaker.{name}_source_uri of {monitor.name!r}: {uri}",
+                next_step="read the script, then set [model_quality] allow_scripts = True in Airflow's configuration, or give "
+                "--allow-scripts on the command line; or take the field out of the monitor",
+            )
+        try:
+            found[name] = Script(uri, storage.read(uri).decode(), dict(settings.environment))
+        except UnicodeDecodeError as error:
+            raise ScriptError(
+                expected="a Python script in UTF-8",
+                came=str(error),
+                where=uri,
+                next_step="point the field at the script's source",
+            ) from error
+    return found
+
+
+def _postprocess(script: Script, prefix: str, storage: Storage) -> None:
+    """Run the post-analytics processor on copies of the documents; the files that it adds go under the report prefix."""
+    with tempfile.TemporaryDirectory(prefix="model-quality-") as folder:
+        given = {name for name in (STATISTICS, VIOLATIONS) if storage.exists(join(prefix, name))}
+        for name in given:
+            Path(folder, name).write_bytes(storage.read(join(prefix, name)))
+        postprocess(script, folder)
+        for path in sorted(Path(folder).rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not path.is_symlink() and name not in given:
+                storage.write(join(prefix, ADDED, name), path.read_bytes())
+
+
 # --- what stands under a report prefix --------------------------------------------------------------------------------
 
 
@@ -275,6 +344,7 @@ def _clear(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: S
             storage.write(note, documents.dumps(replaces))
     storage.delete([join(prefix, REPORT)])
     stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key not in (REPLACES, STARTED)]
+    stale += [one.uri for one in storage.list(join(prefix, ADDED))]
     storage.delete([*(join(prefix, name) for name in (STATISTICS, VIOLATIONS, REJECTED, "report.html")), *stale])
     return replaces
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,13 +32,21 @@ from airflow_mq_provider.engines.task import (
     Unit,
     merged_batch,
     merged_captures,
+    merged_record,
     parquet_rows,
     part_uri,
     units,
 )
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.columns import Predictions, read_batch, read_captures, read_labels, row_places
+from airflow_mq_provider.quality.columns import (
+    Predictions,
+    processed,
+    read_captures,
+    read_labels,
+    read_one_by_one,
+    row_places,
+)
 from airflow_mq_provider.quality.lines import Block, Lines, Rejection, blocks, lines_of
 from airflow_mq_provider.quality.records import Classes, judge_batch
 from airflow_mq_provider.quality.states import (
@@ -50,6 +58,7 @@ from airflow_mq_provider.quality.states import (
     label_coverage,
     sample_flags,
 )
+from airflow_mq_provider.scripts import Preprocessor
 from airflow_mq_provider.storage import Storage, is_s3
 
 if TYPE_CHECKING:
@@ -125,6 +134,12 @@ class LabelTable:
         bucket = (self.high >> np.uint64(64 - self.bits)).astype(np.int64)
         self.starts = np.append([0], np.cumsum(np.bincount(bucket, minlength=1 << self.bits)))
 
+    def truths_of(self, labels: NDArray[np.int64]) -> list[bytes]:
+        """The ``groundTruthData`` of some labels, in a merge that needs them."""
+        if self.truth is None:
+            raise RuntimeError("labels were read without their groundTruthData")
+        return [self.truths[number] for number in self.truth[labels].tolist()]
+
     def find(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Where each id stands among the distinct ids, -1 for an id without a label."""
         high, low = ids[:, 0], ids[:, 1]
@@ -160,12 +175,12 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     classes = Classes(task.reading)
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     parts = []
-    for lines in _gathered(_pieces(unit.objects, storage)):
+    for lines in _gathered(_pieces(unit.objects, storage, blocks)):
         parts.append(read_labels(lines, task.reading, classes))
         for rejection in parts[-1].rejected:
             rejections.add(rejection)
     truth, truths = None, []
-    if task.keep_merged == "jsonl":
+    if task.needs_truths:
         seen: dict[bytes, int] = {}
         numbers = [np.array([seen.setdefault(text, len(seen)) for text in part.truths], np.int32) for part in parts]
         truth = _joined([numbers[at][part.truth] for at, part in enumerate(parts)], np.int32)
@@ -220,7 +235,6 @@ def _collect_labels(
     ids = _joined([part.ids for part in collected], np.uint64, (0, 2))
     order, repeats = hash_order(ids)
     last = order[~np.append(repeats[1:], [False] if len(ids) else []).astype(np.bool_)]
-    jsonl = task.keep_merged == "jsonl"
     table = LabelTable(
         high=np.ascontiguousarray(ids[last, 0]),
         low=np.ascontiguousarray(ids[last, 1]),
@@ -228,7 +242,9 @@ def _collect_labels(
         actual=_joined([part.actual for part in collected], _kind(task)),
         rows=_joined_rows([(part.rows, len(part.ids)) for part in collected]),
         classes=classes.names,
-        truth=_joined([part.truth for part in collected if part.truth is not None], np.int32) if jsonl else None,
+        truth=_joined([part.truth for part in collected if part.truth is not None], np.int32)
+        if task.needs_truths
+        else None,
         truths=truths,
     )
     counts = GroundTruthCounts(
@@ -251,6 +267,7 @@ class _CaptureUnit:
 
     lines: int = 0
     outside_window: int = 0
+    dropped: int = 0
     matched_rows: int = 0
     without_label: int = 0
     ids: list[NDArray[np.uint64]] = field(default_factory=list)
@@ -266,21 +283,53 @@ def _capture_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Un
         rejections=Rejections("capture", task.keep_rejected_lines),
         mismatches=Rejections("merge", task.keep_rejected_lines),
     )
-    pieces = _pieces(unit.objects, storage)
+    pieces = _pieces(unit.objects, storage, task.blocks)
     if task.reading.batch == "csv-header":
         pieces = _headed(pieces)
-    read = read_batch if task.reading.batch else read_captures
+    read = read_one_by_one if task.reading.batch or task.reading.processed else read_captures
     rows: list[MergedRows] = []
-    for number, lines in enumerate(_gathered(pieces)):
-        part = read(lines, task.reading, task.seconds, classes)
-        result.lines += part.lines
-        result.outside_window += part.outside_window
-        for rejection in part.rejected:
-            result.rejections.add(rejection)
-        rows.append(_join_piece(task, storage, table, unit, number, lines, part, classes, result))
+    with ExitStack() as stack:
+        preprocessor = stack.enter_context(Preprocessor(task.preprocessor)) if task.preprocessor else None
+        for number, lines in enumerate(_gathered(pieces)):
+            part = read(lines, task.reading, task.seconds, classes)
+            result.lines += part.lines
+            result.outside_window += part.outside_window
+            if preprocessor is not None:
+                part = _preprocessed(task, table, lines, part, classes, preprocessor, result)
+            for rejection in part.rejected:
+                result.rejections.add(rejection)
+            rows.append(_join_piece(task, storage, table, unit, number, lines, part, classes, result))
     if result.matched_rows:
         storage.write(part_uri(task, unit.number, ROWS_SUFFIX), MergedRows.of_parts(rows).to_bytes())
     return result
+
+
+def _preprocessed(
+    task: MergeTask,
+    table: LabelTable,
+    lines: Lines,
+    part: Predictions,
+    classes: Classes,
+    preprocessor: Preprocessor,
+    result: _CaptureUnit,
+) -> Predictions:
+    """The part as the preprocessor makes it of the merged records; captures without a label are not shown to it."""
+    found = table.find(part.ids)
+
+    def rows_of(place: int) -> list[dict[str, Any]] | None:
+        if found[place] < 0:
+            return None
+        at = int(part.at[place])
+        (truth,) = table.truths_of(table.place[found[place : place + 1]])
+        record = merged_record(task.reading, truth, lines[at], lines.block(at).header)
+        where = lines.rejection(at, "", "")
+        return preprocessor.rows(record, f"{where.source}, line {where.line}")
+
+    processed_part, dropped, rejected = processed(lines, part, rows_of, task.reading, classes)
+    result.dropped += dropped
+    order = {block.source: number for number, block in enumerate(lines.blocks)}
+    both = sorted([*part.rejected, *rejected], key=lambda one: (order.get(one.source, -1), one.line))
+    return replace(processed_part, rejected=tuple(both))
 
 
 def _headed(pieces: Iterable[Block | Rejection]) -> Iterator[Block | Rejection]:
@@ -373,9 +422,7 @@ def _verbatim(
     task: MergeTask, table: LabelTable, lines: Lines, at: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> bytes:
     """SageMaker's merged records of the matched captures `at`, in the order of the lines."""
-    if table.truth is None:
-        raise RuntimeError("labels were read without their groundTruthData")
-    truths = [table.truths[number] for number in table.truth[labels].tolist()]
+    truths = table.truths_of(labels)
     if task.reading.batch is not None:
         header = [lines.block(one).header for one in at.tolist()]
         judged = [judge_batch(lines[one], task.reading, head) for one, head in zip(at.tolist(), header, strict=True)]
@@ -406,6 +453,7 @@ def _join_captures(
     for part in _work(_capture_unit, units(task.captures), task, storage, table, cores, "captures", progress):
         total.lines += part.lines
         total.outside_window += part.outside_window
+        total.dropped += part.dropped
         total.matched_rows += part.matched_rows
         total.without_label += part.without_label
         total.ids.extend(part.ids)
@@ -421,7 +469,7 @@ def _join_captures(
             lines=total.lines,
             used=len(ids),
             outside_window=total.outside_window,
-            dropped=0,
+            dropped=total.dropped,
             rejected=rejections.counts(),
             duplicate_ids=int(hash_order(ids)[1].sum()),
             examples=tuple(rejections.examples),
@@ -550,11 +598,13 @@ def _gathered(pieces: Iterable[Block | Rejection]) -> Iterator[Lines]:
         yield lines_of(held)
 
 
-def _pieces(objects: Sequence[Input], storage: Storage) -> Iterator[Block | Rejection]:
+def _pieces(
+    objects: Sequence[Input], storage: Storage, cut: Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
+) -> Iterator[Block | Rejection]:
     """The blocks of all objects, in their order. On S3, small objects are fetched some ahead of their turn."""
     if not (objects and is_s3(objects[0].uri)):
         for one in objects:
-            yield from blocks(storage.chunks(one.uri), one.uri)
+            yield from cut(storage.chunks(one.uri), one.uri)
         return
     with ThreadPoolExecutor(_READERS) as pool:
         ahead: deque[tuple[Input, Future[bytes] | None]] = deque()
@@ -566,4 +616,4 @@ def _pieces(objects: Sequence[Input], storage: Storage) -> Iterator[Block | Reje
             if not ahead:
                 return
             one, fetched = ahead.popleft()
-            yield from blocks(storage.chunks(one.uri) if fetched is None else [fetched.result()], one.uri)
+            yield from cut(storage.chunks(one.uri) if fetched is None else [fetched.result()], one.uri)

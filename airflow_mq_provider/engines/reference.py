@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
+from msgspec import structs
 
 from airflow_mq_provider.engines.task import (
     ROWS_SUFFIX,
@@ -14,6 +16,7 @@ from airflow_mq_provider.engines.task import (
     Rejections,
     merged_batch,
     merged_captures,
+    merged_record,
     parquet_rows,
     part_uri,
 )
@@ -28,6 +31,7 @@ from airflow_mq_provider.quality.records import (
     judge_batch,
     judge_capture,
     judge_label,
+    judge_rows,
 )
 from airflow_mq_provider.quality.states import (
     CaptureCounts,
@@ -38,7 +42,10 @@ from airflow_mq_provider.quality.states import (
     label_coverage,
     sample_flags,
 )
+from airflow_mq_provider.scripts import Preprocessor
 from airflow_mq_provider.storage import Storage
+
+Cut = Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
 
 
 def merge(
@@ -51,14 +58,16 @@ def merge(
     """Join labels to captures and write the parts and ``rejected.jsonl``; `workers` and `progress` change nothing."""
     sink = io.BytesIO()
     labels, label_counts = _labels(task, storage, sink)
-    counts = _captures(task, storage, labels, label_counts, sink)
+    with ExitStack() as stack:
+        preprocessor = stack.enter_context(Preprocessor(task.preprocessor)) if task.preprocessor else None
+        counts = _captures(task, storage, labels, label_counts, preprocessor, sink)
     storage.write(task.rejected_uri, sink.getvalue())
     return counts
 
 
-def _lines(one: Input, storage: Storage) -> Iterator[tuple[int, bytes] | Rejection]:
+def _lines(one: Input, storage: Storage, cut: Cut = blocks) -> Iterator[tuple[int, bytes] | Rejection]:
     """Every line of an object that is not blank, with its number."""
-    for piece in blocks(storage.chunks(one.uri), one.uri):
+    for piece in cut(storage.chunks(one.uri), one.uri):
         if isinstance(piece, Block):
             for number, line in enumerate(piece.data.split(b"\n"), piece.first_line):
                 if line.strip():
@@ -103,16 +112,17 @@ def _captures(
     storage: Storage,
     labels: dict[str, tuple[Label, bytes]],
     label_counts: GroundTruthCounts,
+    preprocessor: Preprocessor | None,
     sink: io.BytesIO,
 ) -> MergeCounts:
     rejections = Rejections("capture", task.keep_rejected_lines)
     mismatches = Rejections("merge", task.keep_rejected_lines)
     seen: Counter[str] = Counter()
-    lines = outside = without_label = matched_rows = 0
+    lines = outside = dropped = without_label = matched_rows = 0
     by_hour: dict[str, list[tuple[Prediction, Label, bytes, bytes]]] = {}
     for one in task.captures:
         header: list[str] | None = None
-        for item in _lines(one, storage):
+        for item in _lines(one, storage, task.blocks):
             if isinstance(item, Rejection):
                 lines += 1
                 rejections.add(item)
@@ -133,11 +143,24 @@ def _captures(
             if not task.window.start <= prediction.time < task.window.end:
                 outside += 1
                 continue
-            seen[prediction.id] += 1
             if prediction.id not in labels:
+                seen[prediction.id] += 1
                 without_label += 1
                 continue
             label, truth = labels[prediction.id]
+            if preprocessor is not None:
+                record = merged_record(task.reading, truth, line, header)
+                rows = preprocessor.rows(record, f"{one.uri}, line {number}")
+                if not rows:
+                    dropped += 1
+                    continue
+                try:
+                    predicted, probability = judge_rows(rows, task.reading)
+                except Fault as fault:
+                    rejections.add(Rejection(one.uri, number, fault.reason, fault.seen, line))
+                    continue
+                prediction = structs.replace(prediction, predicted=predicted, probability=probability)
+            seen[prediction.id] += 1
             if len(label.actual) != len(prediction.predicted):
                 what = f"{len(prediction.predicted)} rows and {len(label.actual)} labels"
                 mismatches.add(Rejection(one.uri, number, "row_count_mismatch", what, line))
@@ -154,7 +177,7 @@ def _captures(
             lines=lines,
             used=used,
             outside_window=outside,
-            dropped=0,
+            dropped=dropped,
             rejected=rejections.counts(),
             duplicate_ids=used - len(seen),
             examples=tuple(rejections.examples),

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.lines import Rejection
-from airflow_mq_provider.quality.records import Prediction, Reading
+from airflow_mq_provider.quality.lines import Block, Rejection, blocks, parquet_blocks
+from airflow_mq_provider.quality.parquet import pyarrow_modules
+from airflow_mq_provider.quality.records import Prediction, Reading, judge_batch
 from airflow_mq_provider.quality.states import EXAMPLES, MergedRows, RejectedLine, State, add_states, state_of
+from airflow_mq_provider.scripts import Script
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import Window
 
@@ -47,6 +48,16 @@ class MergeTask:
     rejected_uri: str
     keep_merged: str | None = None
     keep_rejected_lines: bool = True
+    preprocessor: Script | None = None
+
+    @property
+    def needs_truths(self) -> bool:
+        """Whether labels are needed as they were written, for merged records."""
+        return self.keep_merged == "jsonl" or self.preprocessor is not None
+
+    def blocks(self, chunks: Iterable[bytes], uri: str) -> Iterator[Block | Rejection]:
+        """The blocks of a captured object."""
+        return (parquet_blocks if self.reading.batch == "parquet" else blocks)(chunks, uri)
 
     @property
     def seconds(self) -> tuple[int, int]:
@@ -143,6 +154,13 @@ def merged_captures(truths: Sequence[bytes], bodies: Sequence[bytes | memoryview
     return b"".join(pieces)
 
 
+def merged_record(reading: Reading, truth: bytes, line: bytes, header: Sequence[str] | None) -> bytes:
+    """The merged record of one captured line, without a newline: what a preprocessor is given."""
+    if reading.batch:
+        return merged_batch([truth], [judge_batch(line, reading, header)])[:-1]
+    return merged_captures([truth], [line[1:]])
+
+
 def merged_batch(truths: Sequence[bytes], predictions: Sequence[Prediction]) -> bytes:
     """The same for a batch transform, which has no captured record: as SageMaker's merger writes it.
 
@@ -164,16 +182,7 @@ def parquet_rows(
     rows: MergedRows,
 ) -> bytes:
     """Merged rows as one Parquet file: id, time, prediction, probability (null where there is none), label."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ModelQualityError(
-            expected='pyarrow, which keep_merged="parquet" needs',
-            came=str(error),
-            where="the Python that runs this task",
-            next_step='pip install "airflow-mq-provider[parquet]", or take keep_merged="jsonl"',
-        ) from error
+    pa, pq = pyarrow_modules('keep_merged="parquet"')
     names: Any = None
     if reading.problem_type == "MulticlassClassification":
         names = np.array(rows.classes, dtype=object)

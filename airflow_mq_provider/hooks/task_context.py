@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_mq_provider.exceptions import MonitorError, WindowError
+from airflow_mq_provider.exceptions import MonitorError, ScriptError, WindowError
 from airflow_mq_provider.window import PARAM_END, PARAM_START, AsOf, Window, ground_truth_as_of, resolve_window
 
 if TYPE_CHECKING:
@@ -155,6 +155,14 @@ def engine_and_workers(engine: str | None, workers: int | None) -> tuple[str, in
     return engine, workers or None
 
 
+def scripts_allowed() -> bool:
+    """Return whether tasks may run the scripts that a monitor names (rule O5)."""
+    from airflow.sdk.configuration import conf
+
+    allowed: bool = conf.getboolean(SECTION, "allow_scripts", fallback=False)
+    return allowed
+
+
 @contextmanager
 def failing_for_good() -> Iterator[None]:
     """Fail the task without retries where a retry cannot help: what was declared is wrong, not what was found."""
@@ -162,7 +170,7 @@ def failing_for_good() -> Iterator[None]:
 
     try:
         yield
-    except (MonitorError, WindowError) as error:
+    except (MonitorError, WindowError, ScriptError) as error:
         raise AirflowFailException(str(error)) from error
 
 

@@ -22,6 +22,7 @@ from airflow_mq_provider.hooks.task_context import (
     open_monitor,
     progress_log,
     run_as_of,
+    scripts_allowed,
 )
 from airflow_mq_provider.links.model_quality import ModelQualityReportLink
 from airflow_mq_provider.window import format_time, hour_folder
@@ -141,6 +142,7 @@ class GroundTruthMergeOperator(_MonitorOperator):
                 as_of=as_of,
                 engine=engine,
                 workers=workers,
+                allow_scripts=scripts_allowed(),
                 progress=progress_log(self.log),
             )
 
@@ -200,6 +202,7 @@ class QualityAnalysisOperator(_MonitorOperator):
                 as_of=None if self.handover else run_as_of(opened, context, self.as_of),
                 engine=engine,
                 workers=workers,
+                allow_scripts=scripts_allowed(),
             )
         uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
         self.written_report = (uri, opened.region)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from operator import attrgetter
@@ -30,6 +30,7 @@ from airflow_mq_provider.quality.records import (
     judge_batch,
     judge_capture,
     judge_label,
+    judge_rows,
     label_in,
     number_of,
     payload_of,
@@ -167,14 +168,67 @@ def read_captures(lines: Lines, reading: Reading, window: tuple[int, int], class
     )  # fmt: skip
 
 
-def read_batch(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
-    """The lines of a batch transform's output, judged one by one; otherwise as `read_captures`."""
+def read_one_by_one(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
+    """The lines of a batch transform's output, or of what a preprocessor works on; otherwise as `read_captures`."""
+
+    def judge(one: int) -> Prediction:
+        if reading.batch is None:
+            return judge_capture(lines[one], reading)
+        return judge_batch(lines[one], reading, lines.block(one).header)
+
     nothing = np.zeros(0, np.int64)
     return _predictions(
         lines, nothing, [], nothing, np.zeros(0, np.bool_), _no_targets(reading),
-        np.zeros(0) if reading.probability else None,
-        lambda one: judge_batch(lines[one], reading, lines.block(one).header), reading, window, classes,
+        np.zeros(0) if reading.probability else None, judge, reading, window, classes,
     )  # fmt: skip
+
+
+def processed(
+    lines: Lines, part: Predictions, rows_of: Callable[[int], Sequence[dict[str, Any]] | None],
+    reading: Reading, classes: Classes,
+) -> tuple[Predictions, int, list[Rejection]]:  # fmt: skip
+    """What a preprocessor makes of records: the part with their rows, how many were dropped, and what is rejected.
+
+    `rows_of` is given the place of a record in the part. None says that the preprocessor was not asked, since the record
+    has no label: it counts as one row, whose values mean nothing.
+    """
+    kept: list[int] = []
+    counts: list[int] = []
+    predicted: list[Any] = []
+    probability: list[float] = []
+    rejected: list[Rejection] = []
+    dropped = 0
+    for place, at in enumerate(part.at.tolist()):
+        rows = rows_of(place)
+        if rows is not None and not rows:
+            dropped += 1
+            continue
+        values: tuple[list[Any], list[float] | None] = [_NOTHING[reading.problem_type]], [0.0]
+        if rows is not None:
+            try:
+                values = judge_rows(rows, reading)
+            except Fault as fault:
+                rejected.append(lines.rejection(at, fault.reason, fault.seen))
+                continue
+        kept.append(place)
+        counts.append(len(values[0]))
+        predicted += values[0]
+        probability += values[1] or ()
+    chosen = np.array(kept, np.int64)
+    found = replace(
+        part,
+        at=part.at[chosen],
+        ids=part.ids[chosen],
+        rows=np.array(counts, np.int64),
+        predicted=_coded(predicted, reading, classes),
+        probability=np.array(probability, np.float64) if reading.probability else None,
+        text=part.text[chosen],
+        times=part.times[chosen],
+    )
+    return found, dropped, rejected
+
+
+_NOTHING = {"BinaryClassification": 0, "MulticlassClassification": "", "Regression": 0.0}
 
 
 def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.quality import parquet
 from airflow_mq_provider.quality.records import (
     Fault,
     Reading,
@@ -130,20 +132,9 @@ def _json_lines(data: bytes, where: str) -> Iterator[tuple[int, Any]]:
 
 def _parquet(data: bytes, where: str) -> Iterator[tuple[int, Any]]:
     try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise InputError(
-            expected="pyarrow, which reads Parquet",
-            came=str(error),
-            where=where,
-            next_step='pip install "airflow-mq-provider[parquet]", or give the baseline as CSV',
-        ) from error
-    try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
-    except pa.ArrowException as error:
+        yield from enumerate(chain.from_iterable(parquet.rows(data)), 1)
+    except ValueError as error:
         raise _unreadable("a Parquet file", error, where) from error
-    yield from enumerate(rows, 1)
 
 
 def _unreadable(expected: str, error: Exception, where: str) -> InputError:

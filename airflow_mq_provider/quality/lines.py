@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
+
+from airflow_mq_provider.quality import parquet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -172,6 +175,17 @@ def blocks(chunks: Iterable[bytes], source: str = "", *, limit: int = LINE_LIMIT
         yield Rejection(source, line, "line_too_long", f"over {limit} bytes", b"")
     elif rest:
         yield Block(source, line, rest)
+
+
+def parquet_blocks(chunks: Iterable[bytes], source: str) -> Iterator[Block | Rejection]:
+    """The rows of a Parquet object as JSON Lines; the whole object is held in memory."""
+    line = 1
+    try:
+        for rows in parquet.rows(b"".join(chunks)):
+            yield Block(source, line, b"".join(msgspec.json.encode(row, enc_hook=str) + b"\n" for row in rows))
+            line += len(rows)
+    except ValueError as error:
+        yield Rejection(source, line, "corrupt_parquet", str(error)[:200], b"")
 
 
 def _within(body: bytes, source: str, first_line: int, limit: int) -> Iterator[Block | Rejection]:

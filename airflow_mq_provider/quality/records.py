@@ -24,7 +24,6 @@ import msgspec
 import numpy as np
 import xxhash
 
-from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.monitor import (
     BatchTransformInput,
     CsvFormat,
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 REASONS = {
     "line_too_long": "the line is longer than 16 MiB and was not read",
     "corrupt_gzip": "the gzip stream is damaged or ends early; the lines before the damage count",
+    "corrupt_parquet": "the object is no Parquet file, or a damaged one; the rows before the damage count",
     "invalid_json": "the line is not one JSON object in UTF-8",
     "missing_id": "there is no inferenceId and no eventId that is a non-empty text",
     "missing_time": "a captured record has no inferenceTime",
@@ -149,32 +149,23 @@ class Reading:
     positive_label: str
     negative_label: str
     batch: str | None
-    """None for an endpoint; "csv", "csv-header" or "json" for a batch transform."""
+    """None for an endpoint; "csv", "csv-header", "json" or "parquet" for a batch transform."""
+    processed: bool = False
+    """Whether a preprocessor makes rows of the merged record: a line then says no more than its id and time."""
 
 
 def reading(monitor: ModelQualityMonitor) -> Reading:
-    """The reading of a monitor whose URIs need not be rendered yet.
-
-    Raises:
-        InputError: its batch transform writes Parquet.
-    """
+    """The reading of a monitor whose URIs need not be rendered yet."""
     source = monitor.input
     batch = None
     if isinstance(source, BatchTransformInput):
-        batch = "json"
-        if isinstance(source.dataset_format, ParquetFormat):
-            raise InputError(
-                expected="a batch transform whose output is CSV or JSON Lines, which is what is read here",
-                came="Parquet",
-                where=f"batch_transform_input.dataset_format of ModelQualityMonitor {monitor.name!r}",
-                next_step="have the transform write CSV or JSON Lines, or leave this monitor to SageMaker's own jobs",
-            )
+        batch = "parquet" if isinstance(source.dataset_format, ParquetFormat) else "json"
         if isinstance(source.dataset_format, CsvFormat):
             batch = "csv-header" if source.dataset_format.header else "csv"
     binary = monitor.problem_type == "BinaryClassification"
 
     def compiled(text: str | None) -> Attribute | None:
-        return attribute(text, columns_only=batch not in (None, "json")) if text else None
+        return attribute(text, columns_only=batch in ("csv", "csv-header")) if text else None
 
     return Reading(
         problem_type=monitor.problem_type,
@@ -185,6 +176,7 @@ def reading(monitor: ModelQualityMonitor) -> Reading:
         positive_label=monitor.positive_label,
         negative_label=monitor.negative_label,
         batch=batch,
+        processed=bool(monitor.sagemaker and monitor.sagemaker.record_preprocessor_source_uri),
     )
 
 
@@ -224,7 +216,7 @@ class Classes:
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """What a captured line says: its join id, its time, and one or more rows."""
+    """What a captured line says: its join id, its time, and one or more rows; none where a preprocessor is to make them."""
 
     id: str
     time: datetime
@@ -380,14 +372,8 @@ def target_of(value: Any, reading: Reading) -> Any:
     raise Fault("foreign_label", repr(value)[:80])
 
 
-def _prediction(
-    id: str,
-    time: datetime,
-    text: str,
-    kind: str,
-    reading: Reading,
-    values: Callable[[Attribute], list[Any]],
-) -> Prediction:
+def _predicted(reading: Reading, values: Callable[[Attribute], list[Any]]) -> tuple[list[Any], list[float] | None]:
+    """The predicted value and the probability of each row, by what the attributes find."""
     predicted: list[Any] | None = None
     probability: list[float] | None = None
     if reading.inference:
@@ -398,7 +384,25 @@ def _prediction(
             predicted = [int(value > reading.threshold) for value in probability]
     if not predicted or (probability is not None and len(probability) != len(predicted)):
         raise Fault("bad_payload", "no row, or labels and probabilities of unequal number")
-    return Prediction(id, time, predicted, probability, text, kind)
+    return predicted, probability
+
+
+def judge_rows(rows: Sequence[dict[str, Any]], reading: Reading) -> tuple[list[Any], list[float] | None]:
+    """The predicted value and the probability of each row that a preprocessor made of a record, or `Fault`.
+
+    An attribute names a column, or is its place in the order of their names, or a JMESPath into the row.
+    """
+    return _predicted(reading, lambda wanted: [_in_row(row, wanted) for row in rows])
+
+
+def _in_row(row: dict[str, Any], wanted: Attribute) -> Any:
+    if wanted.text in row:
+        return row[wanted.text]
+    if wanted.index is not None:
+        if wanted.index < len(row):
+            return row[sorted(row)[wanted.index]]
+        raise Fault("missing_attribute", f"no column {wanted.text!r} in {len(row)} columns")
+    return _found(row, wanted)[0]
 
 
 def judge_capture(line: bytes, reading: Reading) -> Prediction:
@@ -407,9 +411,11 @@ def judge_capture(line: bytes, reading: Reading) -> Prediction:
     meta = record.get("eventMetadata")
     id = _id(_part(meta, "inferenceId"), _part(meta, "eventId"))
     time = _time(_part(meta, "inferenceTime"))
+    if reading.processed:
+        return Prediction(id, time, [], None)
     output = _part(record, "captureData", "endpointOutput")
     text, kind = payload_of(_part(output, "data"), _part(output, "encoding"), _part(output, "observedContentType"))
-    return _prediction(id, time, text, kind, reading, _values(text, kind))
+    return Prediction(id, time, *_predicted(reading, _values(text, kind)), text, kind)
 
 
 def _values(text: str, kind: str) -> Callable[[Attribute], list[Any]]:
@@ -424,9 +430,9 @@ def judge_batch(line: bytes, reading: Reading, header: Sequence[str] | None = No
     """What one line of a batch transform's output says (rule M3), or `Fault`.
 
     CSV: the last two columns are id and time; `header` names the columns of a file that has one. JSON:
-    ``SageMakerInferenceId`` and ``SageMakerInferenceTime``; the prediction is ``SageMakerOutput`` where that is there.
+    ``SageMakerInferenceId`` and ``SageMakerInferenceTime``; Parquet likewise, a row being a record; the prediction is ``SageMakerOutput`` where that is there.
     """
-    if reading.batch == "json":
+    if reading.batch in ("json", "parquet"):
         record = _object(line)
         id = _id(record.pop("SageMakerInferenceId", None))
         time = _time(record.pop("SageMakerInferenceTime", None))
@@ -437,7 +443,8 @@ def judge_batch(line: bytes, reading: Reading, header: Sequence[str] | None = No
             inner = wanted.find(payload) if payload is not record else None
             return _found(record if inner is None else payload, wanted)
 
-        return _prediction(id, time, msgspec.json.encode(record).decode(), "JSON", reading, values)
+        text, kind = msgspec.json.encode(record).decode(), "JSON"
+        return Prediction(id, time, *(([], None) if reading.processed else _predicted(reading, values)), text, kind)
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
@@ -458,7 +465,8 @@ def judge_batch(line: bytes, reading: Reading, header: Sequence[str] | None = No
             raise Fault("missing_attribute", f"no column {wanted.text!r} in {len(body)} columns")
         return [body[number]]
 
-    return _prediction(id, time, text.rstrip("\r\n").rsplit(",", 2)[0], "CSV", reading, column)
+    text, kind = text.rstrip("\r\n").rsplit(",", 2)[0], "CSV"
+    return Prediction(id, time, *(([], None) if reading.processed else _predicted(reading, column)), text, kind)
 
 
 def judge_label(line: bytes, reading: Reading) -> Label:

@@ -32,11 +32,12 @@ def report_document(
     capture_digest: str | None = None,
     ground_truth_digest: str | None = None,
     run_type: str | None = None,
+    scripts: Mapping[str, Mapping[str, str]] | None = None,
     replaces: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put the result of a run together, ready for JSON.
 
-    Every key is always there but ``run_type`` and ``replaces``, which are where they are given.
+    Every key is always there but ``run_type``, ``scripts`` and ``replaces``, which are where they are given.
 
     Args:
         monitor: its name.
@@ -56,6 +57,7 @@ def report_document(
         capture_digest: of the list of capture objects.
         ground_truth_digest: of the list of label objects.
         run_type: what started the run.
+        scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256``.
         replaces: the window and definition of the report that stood in this place, where they were others.
     """
     blocks = counts.as_dict()
@@ -81,6 +83,8 @@ def report_document(
     }
     if run_type is not None:
         report["run_type"] = run_type
+    if scripts:
+        report["scripts"] = {name: dict(script) for name, script in scripts.items()}
     if replaces is not None:
         report["replaces"] = dict(replaces)
     return report

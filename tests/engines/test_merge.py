@@ -246,12 +246,34 @@ def test_batch_transform_csv_with_a_header_names_its_columns(world: World) -> No
     assert (report["capture"]["lines"], report["merge"]["matched"]) == (1, 1)
 
 
-def test_batch_transform_parquet_is_declared_for_sagemaker_and_refused_by_a_run(world: World) -> None:
+def parquet_file(rows: list[dict[str, Any]]) -> bytes:
+    pyarrow = pytest.importorskip("pyarrow")
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def test_batch_transform_parquet_has_a_record_a_row(world: World) -> None:
+    pytest.importorskip("pyarrow.parquet")
     batch(world, {"parquet": {}}, "score")
-    manifest(world, "part-1.parquet")
-    with pytest.raises(InputError, match="came Parquet") as refusal:
-        world.run()
-    assert "CSV or JSON Lines" in refusal.value.next_step
+    when = T - timedelta(minutes=30)
+    rows = [
+        {"score": 0.9, "SageMakerInferenceId": "a", "SageMakerInferenceTime": when},
+        {"score": 1.9, "SageMakerInferenceId": "b", "SageMakerInferenceTime": when},
+        {"score": 0.1, "SageMakerInferenceId": "c", "SageMakerInferenceTime": when - 9 * HOUR},
+        {"score": 0.1, "SageMakerInferenceId": "d", "SageMakerInferenceTime": when},
+    ]
+    world.put("results/part-1.parquet", parquet_file(rows))
+    world.put("results/part-2.parquet", b"no Parquet")
+    manifest(world, "part-1.parquet", "part-2.parquet")
+    world.labels(*(label_line(id, "1") for id in "abcd"))
+    report = world.run()
+    assert {key: report["capture"][key] for key in ("files", "lines", "used", "outside_window", "rejected")} == {
+        "files": 2, "lines": 5, "used": 2, "outside_window": 1,
+        "rejected": {"bad_probability": 1, "corrupt_parquet": 1},
+    }  # fmt: skip
+    assert report["metrics"]["confusion_matrix"]["1"] == {"0": 1, "1": 1}
 
 
 def test_batch_transform_json_lines_with_several_predictions(world: World) -> None:
