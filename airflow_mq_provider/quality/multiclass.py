@@ -21,20 +21,21 @@ def metrics(state: MulticlassState) -> dict[str, Metric]:
     A class that occurs and is never predicted has a precision of 0.0 in that mean, as in scikit-learn with
     ``zero_division=0``: its rows were all missed. Everything is NaN without records.
     """
+    return metrics_of_tallies([_values(*class_counts(state, tally)) for tally in range(TALLIES)], state.records)
+
+
+def class_counts(
+    state: MulticlassState, tally: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Three counts of each class, int64[K]: rows that are of it, that were predicted as it, and both (TP)."""
     size = len(state.classes)
-    actual, predicted = state.actual, state.predicted
+    actual, predicted, counts = state.actual, state.predicted, state.counts[tally]
     right = actual == predicted
-    tallies = []
-    for tally in range(TALLIES):
-        counts = state.counts[tally]
-        tallies.append(
-            _values(
-                _summed(actual, counts, size),
-                _summed(predicted, counts, size),
-                _summed(actual[right], counts[right], size),
-            )
-        )
-    return metrics_of_tallies(tallies, state.records)
+    return (
+        _summed(actual, counts, size),
+        _summed(predicted, counts, size),
+        _summed(actual[right], counts[right], size),
+    )
 
 
 def confusion_matrix(state: MulticlassState) -> dict[str, dict[str, int]]:

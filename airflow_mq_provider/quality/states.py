@@ -29,6 +29,7 @@ SAMPLES: Final = 5
 TALLIES: Final = SAMPLES + 1
 SPREAD_RECORDS: Final = 200
 EXAMPLES: Final = 10
+GRID_CELLS: Final = 4096
 
 _SAMPLE_LIMIT: Final = np.uint64(3277)  # of 4096: P = 0.80005
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -277,8 +278,28 @@ class MulticlassState:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """How many rows fall into each cell of a grid, in one dimension or two.
+
+    A cell's side is ``2 ** level`` along every axis, and cell 0 starts at zero. The level is the lowest at which no more
+    than `GRID_CELLS` cells hold anything and each index fits 30 bits and a sign. It follows from the values alone: so
+    grids of parts, added in any order, are exactly the grid of the whole. An outlier costs a cell, and detail only where
+    it is a million times as far away as the others.
+
+    Attributes:
+        level: the binary logarithm of a cell's side.
+        cells: int64[c, d], the index of each cell that holds something: ``floor(value / side)``; in Z-order.
+        counts: int64[c], the rows in it.
+    """
+
+    level: int
+    cells: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RegressionState:
-    """Moments of a regression problem, each an array of six tallies. Centred, so nothing cancels.
+    """Moments of a regression problem, each an array of six tallies, and two grids. Centred, so nothing cancels.
 
     Attributes:
         n: int64, rows.
@@ -286,6 +307,8 @@ class RegressionState:
         m2: float64, sum of squared deviations of the actual values from their mean; exactly 0.0 if all are equal.
         abs_error: float64, sum of ``|predicted - actual|``.
         squared_error: float64, sum of ``(predicted - actual) ** 2``.
+        pairs: all rows by actual and predicted value, in two dimensions.
+        errors: all rows by ``predicted - actual``, in one; an infinite one counts as the largest that a float can hold.
     """
 
     n: NDArray[np.int64]
@@ -293,6 +316,8 @@ class RegressionState:
     m2: NDArray[np.float64]
     abs_error: NDArray[np.float64]
     squared_error: NDArray[np.float64]
+    pairs: Grid
+    errors: Grid
 
     @property
     def records(self) -> int:
@@ -486,10 +511,11 @@ def _regression_state(rows: MergedRows) -> RegressionState:
             _sum_moments([(int(sizes[flags]), *moments[:, flags]) for flags in np.flatnonzero(_MEMBERS[tally])])
             for tally in range(TALLIES)
         ]
-    return _regression_of(tallies)
+    return _regression_of(tallies, _grid_of(actual, rows.predicted[by_flags]), _grid_of(error))
 
 
 def _add_regression(states: Sequence[RegressionState]) -> RegressionState:
+    pairs, errors = _add_grids([state.pairs for state in states], 2), _add_grids([state.errors for state in states], 1)
     with np.errstate(over="ignore", invalid="ignore"):
         return _regression_of(
             [
@@ -506,7 +532,9 @@ def _add_regression(states: Sequence[RegressionState]) -> RegressionState:
                     ]
                 )
                 for tally in range(TALLIES)
-            ]
+            ],
+            pairs,
+            errors,
         )
 
 
@@ -534,7 +562,7 @@ def _sum_moments(parts: Sequence[_Moments]) -> _Moments:
     return total
 
 
-def _regression_of(tallies: Sequence[_Moments]) -> RegressionState:
+def _regression_of(tallies: Sequence[_Moments], pairs: Grid, errors: Grid) -> RegressionState:
     n, mean, m2, abs_error, squared_error = zip(*tallies, strict=True)
     return RegressionState(
         np.array(n, dtype=np.int64),
@@ -542,7 +570,92 @@ def _regression_of(tallies: Sequence[_Moments]) -> RegressionState:
         np.array(m2, dtype=np.float64),
         np.array(abs_error, dtype=np.float64),
         np.array(squared_error, dtype=np.float64),
+        pairs,
+        errors,
     )
+
+
+_INDEX_BITS: Final = 30
+_LOWEST_LEVEL: Final = -1104  # at which the smallest number that a float can hold has an index of that many bits
+
+
+def _grid_of(*axes: NDArray[np.float64]) -> Grid:
+    """The grid of values, one array for each axis. Infinite ones count as the largest that a float can hold, NaN as 0."""
+    axes = tuple(np.nan_to_num(values) for values in axes)
+    largest = max((float(np.abs(values).max()) for values in axes if len(values)), default=0.0)
+    level = math.frexp(largest)[1] - _INDEX_BITS if largest else _LOWEST_LEVEL
+    cells = np.empty((len(axes[0]), len(axes)), dtype=np.int64)
+    for axis, values in enumerate(axes):
+        cells[:, axis] = np.floor(np.ldexp(values, -level))
+        cells[:, axis] -= (cells[:, axis] == 0) & (values < 0)  # what was too small to be scaled is below zero still
+    return _compact(level, cells, None)
+
+
+def _add_grids(grids: Sequence[Grid], dimensions: int) -> Grid:
+    level = max((grid.level for grid in grids), default=_LOWEST_LEVEL)
+    # a shift to the right rounds down, as the floor of a division does
+    cells = [grid.cells >> min(level - grid.level, 63) for grid in grids]
+    counts = [grid.counts for grid in grids]
+    none = np.zeros((0, dimensions), dtype=np.int64)
+    return _compact(level, np.concatenate([none, *cells]), np.concatenate([none[:, 0], *counts]))
+
+
+def _compact(level: int, cells: NDArray[np.int64], counts: NDArray[np.int64] | None) -> Grid:
+    """Sum equal cells, and double their side until there are few enough. Without counts each cell counts once."""
+    dimensions = cells.shape[1]
+    # Z-order: with the bits of both axes interleaved, cells that a doubled side unites are neighbours
+    codes = np.zeros(len(cells), dtype=np.uint64)
+    for axis in range(dimensions):
+        index = (cells[:, axis] + (1 << _INDEX_BITS)).astype(np.uint64)
+        codes |= (_spread_out(index) if dimensions == 2 else index) << np.uint64(axis)
+    if counts is None:
+        codes.sort()
+    else:
+        order = np.argsort(codes, kind="stable")
+        codes, counts = codes[order], counts[order]
+    differing = codes[1:] ^ codes[:-1]
+    doublings = 0
+    while np.count_nonzero(differing >> np.uint64(dimensions * doublings)) >= GRID_CELLS:
+        doublings += 1
+    codes >>= np.uint64(dimensions * doublings)
+    first = np.flatnonzero(np.concatenate(([True], codes[1:] != codes[:-1])))[: len(codes)]
+    found = np.empty((len(first), dimensions), dtype=np.int64)
+    for axis in range(dimensions):
+        index = codes[first] >> np.uint64(axis)
+        found[:, axis] = (_drawn_in(index) if dimensions == 2 else index).astype(np.int64)
+    found -= 1 << _INDEX_BITS >> doublings
+    if counts is None:
+        counts = np.diff(first, append=len(codes))
+    elif len(first):
+        counts = np.add.reduceat(counts, first)
+    return Grid(level + doublings, found, counts)
+
+
+_ZIPPERS: Final = tuple(
+    (np.uint64(shift), np.uint64(mask))
+    for shift, mask in (
+        (16, 0x0000FFFF0000FFFF),
+        (8, 0x00FF00FF00FF00FF),
+        (4, 0x0F0F0F0F0F0F0F0F),
+        (2, 0x3333333333333333),
+        (1, 0x5555555555555555),
+    )
+)
+
+
+def _spread_out(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each of the lower 32 bits to twice its place."""
+    for shift, mask in _ZIPPERS:
+        bits = (bits | bits << shift) & mask
+    return bits
+
+
+def _drawn_in(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each bit of an even place to half of it: the inverse of `_spread_out`; bits of odd places are dropped."""
+    bits = bits & _ZIPPERS[-1][1]
+    for (shift, _), (_, mask) in zip(_ZIPPERS[:0:-1], _ZIPPERS[-2::-1], strict=True):
+        bits = (bits | bits >> shift) & mask
+    return (bits | bits >> _ZIPPERS[0][0]) & np.uint64(0xFFFFFFFF)
 
 
 # the counts of a merge

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import pickle
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_mq_provider.quality import states
 from airflow_mq_provider.quality.metrics import compute
 from airflow_mq_provider.quality.states import (
     BINARY,
@@ -19,6 +21,7 @@ from airflow_mq_provider.quality.states import (
     REGRESSION,
     SAMPLES,
     BinaryState,
+    Grid,
     MergedRows,
     MulticlassState,
     RegressionState,
@@ -60,8 +63,9 @@ def merged(problem_type: str, rows: list[tuple[Any, ...]], *, probabilities: boo
 def frozen(state: State) -> State:
     for name in type(state).__slots__:
         column = getattr(state, name)
-        if isinstance(column, np.ndarray):
-            column.setflags(write=False)
+        for array in (column.cells, column.counts) if isinstance(column, Grid) else (column,):
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
     return state
 
 
@@ -74,7 +78,12 @@ def facts(state: State) -> Any:
     if isinstance(state, MulticlassState):
         return state.classes, state.pairs.tolist(), state.counts.tolist()
     sums = (state.mean, state.m2, state.abs_error, state.squared_error)
-    return state.n.tolist(), *(Near(column.tolist()) for column in sums)
+    grids = told(state.pairs), told(state.errors)
+    return state.n.tolist(), grids, *(Near(column.tolist()) for column in sums)
+
+
+def told(grid: Grid) -> Any:
+    return grid.level, grid.cells.tolist(), grid.counts.tolist()
 
 
 class Near:
@@ -92,7 +101,7 @@ class Near:
 
 def exact(state: State) -> list[Any]:
     return [
-        column.tolist() if isinstance(column, np.ndarray) else column
+        column.tolist() if isinstance(column, np.ndarray) else told(column) if isinstance(column, Grid) else column
         for column in (getattr(state, name) for name in type(state).__slots__)
     ]
 
@@ -114,6 +123,27 @@ def test_the_states_of_parts_add_up_to_the_state_of_the_whole(problem, cuts, pro
     whole = state_of(merged(problem_type, rows, probabilities=probabilities))
     assert facts(whole) == facts(add_states(parts, problem_type))
     assert whole.records == len(rows)
+
+
+WIDE = st.one_of(
+    st.sampled_from((0.0, -0.0, 1.0, -5e-324, 1.7e308, -1.7e308)), st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+@given(st.lists(st.tuples(WIDE, WIDE), max_size=30), st.integers(1, 30), st.integers(4, 8))
+def test_grids_of_parts_are_exactly_the_grid_of_the_whole_in_any_order(rows, size, most):
+    """With few cells allowed, so that sides do double."""
+    values = [(0, actual, predicted) for actual, predicted in rows]
+    with mock.patch.object(states, "GRID_CELLS", most):
+        whole = state_of(merged(REGRESSION, values))
+        parts = [state_of(merged(REGRESSION, values[start : start + size])) for start in range(0, len(rows), size)]
+        total = add_states(parts[::-1], REGRESSION)
+    assert isinstance(whole, RegressionState)
+    assert isinstance(total, RegressionState)
+    for one, other in ((whole.pairs, total.pairs), (whole.errors, total.errors)):
+        assert told(one) == told(other)
+        assert len(one.counts) <= most
+        assert one.counts.sum() == len(rows)
 
 
 @given(problems(), st.randoms(use_true_random=False))

@@ -188,6 +188,50 @@ def test_infinite_values_are_counted_without_a_warning():
     assert state_of(rows).records == 2
 
 
+def regression_state(actual, predicted) -> RegressionState:
+    rows = MergedRows(REGRESSION, np.zeros(len(actual), np.uint8), np.array(actual, float), np.array(predicted, float))
+    state = state_of(rows)
+    assert isinstance(state, RegressionState)
+    return state
+
+
+def cells(grid) -> dict[tuple[float, ...], int]:
+    """The lower corner of each cell, and its rows."""
+    side = 2.0**grid.level
+    return {
+        tuple(index * side for index in cell): rows
+        for cell, rows in zip(grid.cells.tolist(), grid.counts.tolist(), strict=True)
+    }
+
+
+def test_a_regression_state_counts_pairs_and_errors_on_grids():
+    state = regression_state([1.0, 1.0, -2.0], [1.5, 1.5, 0.0])
+    assert cells(state.pairs) == {(-2.0, 0.0): 1, (1.0, 1.5): 2}
+    assert cells(state.errors) == {(0.5,): 2, (2.0,): 1}
+
+
+def test_a_grid_gets_coarser_where_more_cells_would_hold_something_than_may():
+    rng = np.random.default_rng(3)
+    state = regression_state(*rng.normal(100, 30, (2, 30_000)))
+    assert len(state.pairs.counts) <= 4096
+    assert 1.0 <= 2.0**state.pairs.level <= 8.0
+    assert state.pairs.counts.sum() == state.errors.counts.sum() == 30_000
+
+
+def test_an_outlier_costs_a_grid_no_detail():
+    rng = np.random.default_rng(4)
+    values = rng.normal(100, 30, (2, 5_000))
+    alone = regression_state(*values)
+    joined = regression_state(*np.append(values, [[1e6], [1e6]], axis=1))
+    assert joined.pairs.level - alone.pairs.level <= 1
+
+
+def test_errors_too_large_for_a_float_are_counted_at_the_end_of_the_grid():
+    state = regression_state([-1.7e308, 0.0], [1.7e308, 0.0])
+    assert state.errors.counts.tolist() == [1, 1]
+    assert cells(state.errors)[0.0,] == 1
+
+
 # what is refused
 
 
