@@ -344,6 +344,9 @@ class _Progress:
             print(message, file=sys.stderr)
 
 
+_DOCUMENTS = {"page": "report.html", "report": "report.json"}
+
+
 def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -> list[str]:
     """A report as compact text: what was judged, each metric against its constraint, and where all of it lies."""
     window, capture, labels, merge = (report[name] for name in ("window", "capture", "ground_truth", "merge"))
@@ -371,7 +374,7 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
         f"  {name:<{width}}  {_held(metric, (constraints or {}).get(name), judged)}" for name, metric in metrics.items()
     ]
     lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
-    lines.append(f"report        {report['output']}/report.json")
+    lines += [f"{name:<13} {report['output']}/{document}" for name, document in _DOCUMENTS.items()]
     return lines
 
 

@@ -3,6 +3,7 @@
     inputs      which captures and labels                  rules I1, I2
     merge       an engine joins them and writes the rows   rules M1 to M3
     analyze     states -> metrics -> verdict -> documents  rules A1 to A7
+    publish     the same as a page for people              rule O1
     report.json comes last: where it is absent, the run did not finish (rules O1, O2)
 
 `merge` and `analyze` are the two tasks of the DAG; what passes between them is a small hand-over in plain JSON. Each may
@@ -27,9 +28,12 @@ from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask, count
 from airflow_mq_provider.exceptions import InputError, RejectedLinesError, ScriptError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.publish.html import report_page
+from airflow_mq_provider.publish.page import Page
 from airflow_mq_provider.quality import documents, report
 from airflow_mq_provider.quality.constraints import Constraint, judge, suggest, verdict
 from airflow_mq_provider.quality.dataset import labelled_rows
+from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.states import MergeCounts, State, state_of
 from airflow_mq_provider.scripts import Script, postprocess
@@ -39,6 +43,7 @@ from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_a
 Progress = Callable[[str, int, int], None]
 
 REPORT, STATISTICS, VIOLATIONS = "report.json", "statistics.json", "constraint_violations.json"
+PAGE = "report.html"
 CONSTRAINTS = "constraints.json"
 REJECTED, MERGED, ADDED = "rejected.jsonl", "merged", "postprocessed"
 PREPROCESSOR, POSTPROCESSOR = "record_preprocessor", "post_analytics_processor"
@@ -178,6 +183,20 @@ def analyze(
     outcome = verdict(counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage)
     if outcome.status == "NotJudged":
         judgement = None  # no list of violations may look like a clean bill
+    page = Page(
+        monitor=monitor,
+        window=window,
+        as_of=_as_of(merged),
+        counts=counts,
+        verdict=outcome,
+        statistics=statistics,
+        figures=figures(state, monitor.threshold) if state.records else None,
+        constraints=constraints,
+        judgement=judgement,
+        capture_digest=merged["capture_digest"],
+        ground_truth_digest=merged["ground_truth_digest"],
+    )
+    storage.write(join(prefix, PAGE), report_page(page))
     _write_or_delete(storage, join(prefix, STATISTICS), None if statistics is None else statistics.as_document())
     _write_or_delete(
         storage,
@@ -345,7 +364,7 @@ def _clear(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: S
     storage.delete([join(prefix, REPORT)])
     stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key not in (REPLACES, STARTED)]
     stale += [one.uri for one in storage.list(join(prefix, ADDED))]
-    storage.delete([*(join(prefix, name) for name in (STATISTICS, VIOLATIONS, REJECTED, "report.html")), *stale])
+    storage.delete([*(join(prefix, name) for name in (PAGE, STATISTICS, VIOLATIONS, REJECTED)), *stale])
     return replaces
 
 

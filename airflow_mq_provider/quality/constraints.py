@@ -112,7 +112,7 @@ def suggest(metrics: Mapping[str, Metric], problem_type: str, tolerance_sd: floa
     for info in metrics_of(problem_type).values():
         if not info.constrained:
             continue
-        reason = _without_value(info.name, metrics, problem_type)
+        reason = without_value(info.name, metrics, problem_type)
         if reason is None and tolerance_sd is not None and math.isnan(metrics[info.name].standard_deviation):
             reason = "its standard deviation is undefined, so there is nothing to loosen it by"
         if reason is not None:
@@ -144,7 +144,7 @@ def judge(metrics: Mapping[str, Metric], constraints: Mapping[str, Constraint], 
         constraint = constraints.get(name)
         if constraint is None:
             continue
-        reason = _without_value(name, metrics, problem_type)
+        reason = without_value(name, metrics, problem_type)
         if reason is not None:
             not_judged.append(NotJudgedMetric(name, reason))
         elif constraint.violated_by(metrics[name].value):
@@ -154,7 +154,7 @@ def judge(metrics: Mapping[str, Metric], constraints: Mapping[str, Constraint], 
     return Judgement(tuple(within), tuple(violations), tuple(not_judged))
 
 
-def _without_value(name: str, metrics: Mapping[str, Metric], problem_type: str) -> str | None:
+def without_value(name: str, metrics: Mapping[str, Metric], problem_type: str) -> str | None:
     """Why a metric has no value; None where it has one."""
     if name not in metrics:
         return "the analysis has no value for it" + (": no probability is captured" if name == "auc" else "")

@@ -167,7 +167,10 @@ def test_run_for_people_says_verdict_counts_limits_rejections_and_place(
     accuracy = next(line for line in lines if line.split()[0] == "accuracy")
     assert accuracy.split() == ["accuracy", "0.75", "at", "least", "0.99", "VIOLATED"]
     assert "captures: invalid_json 1" in said.out
-    assert lines[-1].endswith(f"{tmp_path}/reports/churn/churn-quality/2026/11/02/12/report.json")
+    assert [line.split() for line in lines[-2:]] == [
+        ["page", f"{tmp_path}/reports/churn/churn-quality/2026/11/02/12/report.html"],
+        ["report", f"{tmp_path}/reports/churn/churn-quality/2026/11/02/12/report.json"],
+    ]
     assert said.err == ""
 
 

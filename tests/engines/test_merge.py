@@ -156,7 +156,7 @@ def test_only_the_rows_asked_for_stay_when_the_report_stands(local_world: World)
     local_world.captures(capture_line("a", "0.9"))
     local_world.labels(label_line("a", "1"))
     local_world.run()
-    assert sorted(local_world.written()) == ["rejected.jsonl", "report.json", "statistics.json"]
+    assert sorted(local_world.written()) == ["rejected.jsonl", "report.html", "report.json", "statistics.json"]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_the_documents_lie_where_sagemaker_puts_them(world: World) -> None:
     assert sorted(world.written()) == [
         "constraint_violations.json",
         "rejected.jsonl",
+        "report.html",
         "report.json",
         "statistics.json",
     ]
@@ -167,6 +168,7 @@ def test_a_run_that_cannot_be_judged_says_why_and_writes_no_list_of_violations(w
     assert report["violations"] == []
     assert "constraint_violations.json" not in world.written()
     assert ("statistics.json" in world.written()) == bool(report["merge"]["matched"])
+    assert b"Not judged:" in world.read("report.html")
 
 
 def test_constraints_of_another_problem_type_are_refused_before_anything_is_taken_away(world: World) -> None:

@@ -1,0 +1,1 @@
+"""What a run shows beside SageMaker's documents: a page for people."""

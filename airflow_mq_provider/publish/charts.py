@@ -1,0 +1,296 @@
+"""Charts as SVG, drawn once by the server: no script, no library, no style of their own beyond the page's classes.
+
+A chart is a picture of numbers that also stand in the page as text; what it shows is told beside it. Positions are rounded to a
+hundredth, so equal numbers give equal bytes. Colours are classes: ``a`` and ``b`` are the two series, which differ in form too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+from airflow_mq_provider.publish.text import joined
+
+WIDTH: Final = 360
+SHADES: Final = 5
+
+
+def _at(position: float) -> str:
+    return f"{position:.2f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The field of a chart: what lies at its edges, and how high the drawing is."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    height: int = 300
+    left: int = 44
+    right: int = 10
+    top: int = 10
+    bottom: int = 44
+
+    def across(self, value: float) -> float:
+        """Where a value of the horizontal axis lies."""
+        return self.left + (WIDTH - self.left - self.right) * _share(value, *self.x)
+
+    def up(self, value: float) -> float:
+        """Where a value of the vertical axis lies."""
+        return self.height - self.bottom - (self.height - self.top - self.bottom) * _share(value, *self.y)
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        """A line through points, as the ``d`` of a path."""
+        return "M" + "L".join(f"{_at(self.across(x))} {_at(self.up(y))}" for x, y in points)
+
+    def box(self, x: tuple[float, float], y: tuple[float, float]) -> str:
+        """A rectangle between two values of either axis, as part of the ``d`` of a path."""
+        left, right, low, high = self.across(x[0]), self.across(x[1]), self.up(y[0]), self.up(y[1])
+        return f"M{_at(left)} {_at(low)}V{_at(high)}H{_at(right)}V{_at(low)}z"
+
+
+def _share(value: float, low: float, high: float) -> float:
+    return (value - low) / (high - low)
+
+
+def drawing(frame: Frame, name: str, *parts: Markup) -> Markup:
+    """A chart; ``name`` is that of the figure whose heading and caption tell what it shows (ids ``name``, ``name-text``)."""
+    return Markup(
+        '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}" aria-describedby="{}-text">{}</svg>'
+    ).format(WIDTH, frame.height, name, name, joined(parts))
+
+
+def axes(
+    frame: Frame,
+    across: Sequence[tuple[float, str]],
+    up: Sequence[tuple[float, str]],
+    names: tuple[str, str],
+) -> Markup:
+    """Fine lines at the ticks, their texts, and the names of both axes."""
+    bottom, middle = frame.height - frame.bottom, (frame.left + WIDTH - frame.right) / 2
+    grid = "".join(
+        [f"M{_at(frame.across(value))} {frame.top}V{bottom}" for value, _ in across]
+        + [f"M{frame.left} {_at(frame.up(value))}H{WIDTH - frame.right}" for value, _ in up]
+    )
+    texts = [
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(_at(frame.across(value)), bottom + 16, text)
+        for value, text in across
+    ] + [
+        Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(frame.left - 6, _at(frame.up(value) + 4), text)
+        for value, text in up
+    ]
+    return Markup(
+        '<path class="grid" d="{}"/>{}<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
+        '<text class="name" transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>'
+    ).format(grid, joined(texts), _at(middle), frame.height - 8, names[0], _at((frame.top + bottom) / 2), names[1])
+
+
+def line(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Markup:
+    """A line through points."""
+    return Markup('<path class="{}" d="{}"/>').format(kind, frame.path(points))
+
+
+def area(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Markup:
+    """What lies between a line and the horizontal axis."""
+    closed = [(points[0][0], frame.y[0]), *points, (points[-1][0], frame.y[0])]
+    return Markup('<path class="{}" d="{}z"/>').format(kind, frame.path(closed))
+
+
+def bars(frame: Frame, kind: str, heights: Sequence[tuple[float, float, float]]) -> Markup:
+    """Bars from zero, up or down: from, to, height. Those without height are left out."""
+    boxes = "".join(frame.box((left, right), (0.0, height)) for left, right, height in heights if height)
+    return Markup('<path class="{}" d="{}"/>').format(kind, boxes) if boxes else Markup()
+
+
+def whiskers(frame: Frame, kind: str, spans: Sequence[tuple[float, float, float]]) -> Markup:
+    """Vertical spans with feet: where, from, to."""
+    pieces = []
+    for x, low, high in spans:
+        at, bottom, top = frame.across(x), _at(frame.up(low)), _at(frame.up(high))
+        left, right = _at(at - 4), _at(at + 4)
+        pieces.append(f"M{_at(at)} {bottom}V{top}M{left} {bottom}H{right}M{left} {top}H{right}")
+    return Markup('<path class="{}" d="{}"/>').format(kind, "".join(pieces))
+
+
+def dot(frame: Frame, kind: str, x: float, y: float, told: str, size: float = 5) -> Markup:
+    """A point with what it tells when it is pointed at."""
+    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
+        kind, _at(frame.across(x)), _at(frame.up(y)), _at(size), told
+    )
+
+
+def upright(frame: Frame, kind: str, x: float, told: str) -> Markup:
+    """A vertical line through the field, named at its top."""
+    at = frame.across(x)
+    anchor = "start" if _share(x, *frame.x) < 0.7 else "end"
+    return Markup('<path class="{}" d="M{} {}V{}"/><text class="mark" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        kind, _at(at), frame.top, frame.height - frame.bottom,
+        _at(at + (5 if anchor == "start" else -5)), frame.top + 11, anchor, told,
+    )  # fmt: skip
+
+
+def squares(
+    frame: Frame, side: float, cells: Sequence[tuple[float, float, int]]
+) -> tuple[Markup, list[tuple[int, int]]]:
+    """Cells by where their lower left corners lie, shaded by their rows; and from and up to how many each shade goes."""
+    most = max((rows for _, _, rows in cells), default=0)
+    # steps of equal ratio: few rows can be seen beside many
+    limits = sorted({min(most, max(step, math.ceil(most ** (step / SHADES)))) for step in range(1, SHADES + 1)})
+    ranges = [(low + 1, high) for low, high in zip([0, *limits], limits, strict=False)]
+    drawn = []
+    for shade, (low, high) in enumerate(ranges):
+        boxes = "".join(frame.box((x, x + side), (y, y + side)) for x, y, rows in cells if low <= rows <= high)
+        if boxes:
+            drawn.append(Markup('<path class="shade{}" d="{}"/>').format(_shade(shade, len(ranges)), boxes))
+    return joined(drawn), ranges
+
+
+def _shade(step: int, steps: int) -> int:
+    return SHADES if steps == 1 else 1 + round(step * (SHADES - 1) / (steps - 1))
+
+
+def shades(ranges: Sequence[tuple[int, int]]) -> Markup:
+    """What each shade of `squares` stands for."""
+    keys = [
+        Markup(
+            '<span><svg class="key" viewBox="0 0 12 12" aria-hidden="true"><path class="shade{}" d="M0 0h12v12H0z"/></svg>{}</span>'
+        ).format(_shade(step, len(ranges)), f"{low:,}" if low == high else f"{low:,}–{high:,}")
+        for step, (low, high) in enumerate(ranges)
+    ]
+    return Markup('<p class="legend"><span>Rows in a cell:</span>{}</p>').format(joined(keys))
+
+
+def ticks(low: float, high: float, number: int = 5) -> list[tuple[float, str]]:
+    """Round numbers within an interval, about so many, with their texts."""
+    raw = (high - low) / number
+    power = 10.0 ** math.floor(math.log10(raw)) if raw > 0 and math.isfinite(raw) else 0.0
+    if not (power > 0 and math.isfinite(power)):
+        return []
+    step = next(size * power for size in (1, 2, 5, 10) if size * power >= raw)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    if last - first > 4 * number:  # too narrow a span for its distance from zero: no two texts would differ
+        return []
+    largest = max(abs(first), abs(last)) * step
+    if largest >= 1e6 or (largest and largest < 1e-3):
+        return [(index * step, f"{index * step:.3g}".replace("-", "−")) for index in range(first, last + 1)]
+    decimals = max(0, -math.floor(math.log10(step)))
+    return [(index * step, f"{index * step:,.{decimals}f}".replace("-", "−")) for index in range(first, last + 1)]
+
+
+# what lies along a line, and is as wide as the page lets it be: positions in percent
+
+
+def _along(share: float) -> str:
+    return f"{_at(100 * share)}%"
+
+
+def against_limit(
+    value: float, deviation: float, limit: float, better_above: bool, violated: bool, within: tuple[float, float]
+) -> Markup:
+    """One metric on its scale: the side of the limit that is allowed, the limit, the value with its deviation.
+
+    A value within is a disc, one beyond a lying cross. The numbers stand beside it in the table, so a screen reader is
+    not told them again.
+    """
+
+    def place(number: float) -> float:
+        return 0.02 + 0.96 * min(max(_share(number, *within), 0.0), 1.0)
+
+    at = place(limit)
+    left, right = (at, 1.0) if better_above else (0.0, at)
+    whisker = Markup()
+    if math.isfinite(deviation):
+        whisker = Markup('<line class="deviation" x1="{}" y1="12" x2="{}" y2="12"/>').format(
+            _along(place(value - deviation)), _along(place(value + deviation))
+        )
+    return Markup(
+        '<svg class="gauge" width="100%" height="24" aria-hidden="true"><line class="track" x1="0" y1="12" x2="100%" y2="12"/>'
+        '<rect class="allowed" x="{}" y="7" width="{}" height="10"/><line class="limit" x1="{}" y1="3" x2="{}" y2="21"/>{}'
+        '<svg class="{}" x="{}" y="12" overflow="visible"><use href="{}"/></svg></svg>'
+    ).format(
+        _along(left), _along(right - left), _along(at), _along(at), whisker,
+        "beyond" if violated else "inside", _along(place(value)), "#cross" if violated else "#disc",
+    )  # fmt: skip
+
+
+SYMBOLS: Final = Markup(
+    '<svg class="symbols" width="0" height="0" aria-hidden="true"><defs>'
+    '<circle id="disc" r="4.5"/><path id="cross" d="M-5 -5L5 5M-5 5L5 -5"/>'
+    "</defs></svg>"
+)
+
+
+def meter(share: float) -> Markup:
+    """A bar filled by a share."""
+    return Markup(
+        '<svg class="meter" width="100%" height="6" aria-hidden="true"><rect class="track" width="100%" height="6" rx="3"/>'
+        '<rect class="fill" width="{}" height="6" rx="3"/></svg>'
+    ).format(_along(min(max(share, 0.0), 1.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point of a time line: where, between 0 and 1, and its name."""
+
+    at: float
+    name: str
+
+
+def time_line(
+    start: float, end: float, scheduled: Moment, read: Moment, spans: Sequence[tuple[float, float, str]]
+) -> Markup:
+    """A window on its time line.
+
+    Args:
+        start: where the window starts, between 0 and 1.
+        end: where it ends.
+        scheduled: the scheduled time.
+        read: up to when labels count.
+        spans: the offsets, each from where to where, and its text; one above the other.
+    """
+    top = 18 * len(spans)
+    parts = []
+    for row, (left, right, told) in enumerate(spans):
+        y = 18 * row + 12
+        parts.append(
+            Markup(
+                '<line class="span" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="span" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+                '<line class="drop" x1="{}" y1="{}" x2="{}" y2="{}"/>'
+                '<text class="plate" x="{}" y="{}" text-anchor="{}">{}</text>'
+            ).format(
+                _along(left), y, _along(right), y, _along(left), y - 4, _along(left), y + 4,
+                _along(left), y, _along(left), top + 14,
+                _along((left + right) / 2 if right - left > 0.4 else left - 0.012), y + 4,
+                "middle" if right - left > 0.4 else "end", told,
+            )
+        )  # fmt: skip
+    y = top + 22
+    parts.append(
+        Markup(
+            '<line class="track" x1="0" y1="{y}" x2="100%" y2="{y}"/>'
+            '<rect class="window" x="{left}" y="{upper}" width="{width}" height="16" rx="2"/>'
+            '<line class="scheduled" x1="{at}" y1="0" x2="{at}" y2="{lower}"/>'
+            '<text x="{at}" y="{text}" text-anchor="{anchor}">{name}</text>'
+            '<svg class="read" x="{read}" y="{y}" overflow="visible"><path d="M0 -7L7 0L0 7L-7 0z"/></svg>'
+        ).format(
+            y=y, left=_along(start), upper=y - 8, width=_along(end - start), at=_along(scheduled.at), lower=y + 12,
+            text=y + 26, anchor="middle", name=scheduled.name, read=_along(read.at),
+        )
+    )  # fmt: skip
+    parts.append(
+        Markup('<text x="{}" y="{}" text-anchor="middle">window</text>').format(_along((start + end) / 2), y + 26)
+    )
+    if abs(read.at - scheduled.at) > 0.001:
+        parts.append(
+            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+                _along(read.at), y - 14 if abs(read.at - scheduled.at) > 0.2 else y + 42,
+                "end" if read.at > 0.8 else "middle", read.name,
+            )
+        )  # fmt: skip
+    return Markup(
+        '<svg class="timeline" width="100%" height="{}" role="img" aria-labelledby="when" aria-describedby="when-text">{}</svg>'
+    ).format(y + (48 if 0.001 < abs(read.at - scheduled.at) <= 0.2 else 32), joined(parts))

@@ -1,0 +1,529 @@
+"""``report.html``: a run on one page, for people. SageMaker's documents and ``report.json`` are for programs.
+
+The page is one file: it asks for nothing, runs no script, and its own policy forbids both. It holds no clock, nothing of the machine and nothing of
+other runs, so the same inputs give the same bytes (rule O2). All that comes from data goes through `publish.text`: markup is made only of
+literals of this room, into which `markupsafe` escapes the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from markupsafe import Markup
+
+from airflow_mq_provider.publish import charts
+from airflow_mq_provider.publish.page import Page, plus_minus, table, terms
+from airflow_mq_provider.publish.pictures import quality_sections
+from airflow_mq_provider.publish.text import (
+    apart,
+    code,
+    count,
+    duration,
+    joined,
+    moment,
+    name,
+    number,
+    percent,
+    shown,
+)
+from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, Constraint, without_value
+from airflow_mq_provider.quality.metrics import metrics_of
+from airflow_mq_provider.quality.records import REASONS
+from airflow_mq_provider.quality.states import (
+    BINARY,
+    MULTICLASS,
+    REGRESSION,
+    SPREAD_RECORDS,
+    Metric,
+    RejectedLine,
+)
+from airflow_mq_provider.window import format_time
+
+_VIOLATIONS_TOLD: Final = 4
+_CONSTANT: Final = "_best_constant_classifier"
+
+_PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
+
+_NEXT: Final = {
+    "no_captures": "See whether the endpoint had traffic in the window and its data capture was on, and whether the monitor's "
+    "offsets mean this window.",
+    "no_labels": "Run this window again as of now once labels have come, or let runs wait for them (GroundTruthSensor). If they "
+    "have come, see whether ground_truth_uri names their place.",
+    "no_matches": "Compare an id of each side: a label's eventId must be the capture's inferenceId, or its eventId where it has none.",
+    "too_few_records": "Run this window again as of now once more labels have come, widen the window, or lower min_records.",
+    "low_coverage": "Run this window again as of now once more labels have come, let end_time_offset leave them more time, or "
+    "lower min_label_coverage.",
+    "no_constraints": "Make constraints from a labelled file with “model-quality baseline”, and name them in constraints_uri.",
+    "nothing_judged": "The table of metrics says why each has no value: most often one of the classes does not occur in the window.",
+}
+"""What to do about each reason not to judge."""
+
+_SOURCES: Final = {
+    "params": "given with the run",
+    "data_interval": "end of the data interval",
+    "schedule": "from the schedule",
+    "run_after": "from the time of the run",
+    "command_line": "given on the command line",
+}
+_AS_OF: Final = {
+    "schedule": "the scheduled time",
+    "now": "when the run started",
+    "time": "as given with the run",
+    "sensor": "when the label sensor was satisfied",
+}
+
+
+def report_page(page: Page) -> bytes:
+    """The page of a run, in UTF-8: at most a megabyte, whatever the data."""
+    style = _style()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    window = f"{format_time(page.window.start)} to {format_time(page.window.end)}"
+    sections = [_metrics(page), *quality_sections(page), _lines(page), _provenance(page)]
+    document = Markup(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        # an empty icon: a browser asks for /favicon.ico otherwise
+        '<link rel="icon" href="data:,">\n'
+        "<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n{symbols}\n{header}\n<main>\n{sections}\n</main>\n{footer}\n</body>\n</html>\n"
+    ).format(
+        policy=policy,
+        title=f"{page.monitor.name}: {_STATUS[page.verdict.status].title}, {window}",
+        style=style,
+        symbols=charts.SYMBOLS,
+        header=_header(page),
+        sections=joined([section for section in sections if section], "\n"),
+        footer=_footer(page),
+    )
+    return document.encode("utf-8", "backslashreplace")
+
+
+@cache
+def _style() -> Markup:
+    return Markup(Path(__file__).with_name("report.css").read_text("utf-8"))  # noqa: S704 - our own file
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# --- the first screen -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    title: str
+    kind: str
+    sign: str
+
+
+_TICK, _CROSS, _DASH = "M10 18.5L15.5 24L26 12.5", "M12 12L24 24M12 24L24 12", "M11 18H25"
+_STATUS: Final = {
+    COMPLETED: _Status("within its constraints", "good", _TICK),
+    "CompletedWithViolations": _Status("worse than its constraints", "bad", _CROSS),
+    NOT_JUDGED: _Status("not judged", "unsure", _DASH),
+}
+
+
+def _header(page: Page) -> Markup:
+    status = _STATUS[page.verdict.status]
+    return Markup(
+        '<header>\n<p class="quiet">Model quality · {}</p>\n<h1>{}</h1>\n<div class="verdict">\n'
+        '<svg class="badge {}" viewBox="0 0 36 36" aria-hidden="true"><circle cx="18" cy="18" r="18"/><path d="{}"/></svg>\n{}\n</div>\n{}\n{}\n</header>'
+    ).format(
+        _PROBLEMS[page.problem_type],
+        shown(page.monitor.name),
+        status.kind,
+        status.sign,
+        _verdict(page),
+        _facts(page),
+        _when(page),
+    )
+
+
+def _verdict(page: Page) -> Markup:
+    if page.judgement is None:
+        reason, _, detail = page.verdict.reason.partition(": ")
+        told = Markup("<p>{}.</p>\n").format(detail[:1].upper() + detail[1:]) if detail else Markup()
+        return Markup(
+            '<p class="lead"><strong class="unsure">Not judged:</strong> {}.</p>\n{}<p class="next">{}</p>'
+        ).format(reason, told, _NEXT[page.verdict.code])
+    violations = page.judgement.violations
+    judged = len(violations) + len(page.judgement.within)
+    if violations:
+        lead = Markup('<strong class="bad">Worse than its constraints</strong> in {} of {}').format(
+            len(violations), count(judged, "metric")
+        )
+    else:
+        lead = Markup('<strong class="good">Within its constraints</strong> in {} {}').format(
+            "its only" if judged == 1 else f"all {judged:,}", "judged metric" if judged == 1 else "judged metrics"
+        )
+    items = []
+    for violation in violations[:_VIOLATIONS_TOLD]:
+        value, limit = apart(violation.metric.value, violation.constraint.threshold)
+        items.append(
+            Markup("<li><strong>{}</strong> {}{}, limit {} {}</li>").format(
+                violation.metric_name, value, plus_minus(violation.metric), _bound(violation.constraint), limit
+            )
+        )
+    if len(violations) > _VIOLATIONS_TOLD:
+        items.append(Markup("<li>and {} more, below</li>").format(len(violations) - _VIOLATIONS_TOLD))
+    unjudged = [one.metric_name for one in page.judgement.not_judged]
+    if unjudged:
+        items.append(
+            Markup('<li class="unsure"><strong>Without a value and not judged:</strong> {}</li>').format(
+                ", ".join(unjudged)
+            )
+        )
+    return Markup('<p class="lead">{}{}</p>{}').format(
+        lead, ":" if violations else ".", Markup("\n<ul>{}</ul>").format(joined(items)) if items else ""
+    )
+
+
+def _bound(constraint: Constraint) -> str:
+    return "at most" if constraint.comparison_operator == GREATER else "at least"
+
+
+def _facts(page: Page) -> Markup:
+    capture, labels, merge = page.counts.capture, page.counts.ground_truth, page.counts.merge
+    rejected = sum(map(sum, (capture.rejected.values(), labels.rejected.values(), merge.rejected.values())))
+    labelled = capture.used - merge.captures_without_label
+    violations = len(page.judgement.violations) if page.judgement else None
+    judged = len(page.judgement.within) + len(page.judgement.violations) if page.judgement else 0
+    facts = [
+        (
+            "Records judged" if page.judgement else "Records",
+            f"{merge.matched:,}",
+            Markup("predictions with their label"),
+            Markup(),
+        ),
+        (
+            "Label coverage",
+            percent(merge.label_coverage),
+            Markup("{} of {}").format(f"{labelled:,}", count(capture.used, "capture")),
+            charts.meter(merge.label_coverage) if merge.label_coverage is not None else Markup(),
+        ),
+        (
+            "Beyond the limit",
+            "–" if violations is None else f"{violations:,}",
+            Markup("nothing was judged")
+            if violations is None
+            else Markup("of {}").format(count(judged, "judged metric")),
+            Markup(),
+        ),
+        (
+            "Rejected lines",
+            f"{rejected:,}",
+            Markup("of {} read{}").format(
+                f"{capture.lines + labels.lines:,}", Markup(', <a href="#lines">why</a>') if rejected else ""
+            ),
+            Markup(),
+        ),
+    ]
+    return Markup('<dl class="facts">{}</dl>').format(
+        joined(
+            Markup("<div><dt>{}</dt><dd>{}</dd><dd>{}{}</dd></div>").format(title, value, picture, told)
+            for title, value, told, picture in facts
+        )
+    )
+
+
+def _when(page: Page) -> Markup:
+    window, read = page.window, page.as_of.time
+    explicit = window.source == "params"
+    last = max(window.end, window.scheduled_time)
+    length = (last - window.start).total_seconds()
+
+    def place(time: datetime) -> float:
+        return 0.03 + 0.83 * (time - window.start).total_seconds() / length
+
+    far = place(read) > 0.97
+    source = page.monitor.input
+    scheduled = place(window.scheduled_time)
+    spans = []
+    if not explicit and source.start_time_offset is not None:
+        spans.append((place(window.start), scheduled, f"start offset {source.start_time_offset}"))
+    if not explicit and source.end_time_offset is not None and window.end < window.scheduled_time:
+        spans.append((place(window.end), scheduled, f"end offset {source.end_time_offset}"))
+    picture = charts.time_line(
+        place(window.start),
+        place(window.end),
+        charts.Moment(scheduled, "T"),
+        charts.Moment(0.985 if far else place(read), "labels as of (not to scale)" if far else "labels as of"),
+        spans,
+    )
+    items = [
+        (
+            "Window",
+            Markup("{} to {}, {}; the end is not part of it").format(
+                moment(format_time(window.start)), moment(format_time(window.end)), duration(window.end - window.start)
+            ),
+        ),
+        (
+            "T, the scheduled time",
+            Markup("{}, {}").format(moment(format_time(window.scheduled_time)), _SOURCES[window.source]),
+        ),
+        ("Labels as of", Markup("{}, {}").format(moment(format_time(read)), _AS_OF[page.as_of.source])),
+    ]
+    return Markup(
+        '<div class="when"><h2 id="when" class="hidden">When</h2>{}<dl class="pairs" id="when-text">{}</dl></div>'
+    ).format(picture, terms(items))
+
+
+# --- metrics against constraints --------------------------------------------------------------------------------------
+
+_RESULTS: Final = {
+    "within": Markup(
+        '<span class="good"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="M1.5 6.5L4.5 9.5L10.5 2.5"/></svg>within</span>'
+    ),
+    "violated": Markup(
+        '<span class="bad"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="M2 2L10 10M2 10L10 2"/></svg>violated</span>'
+    ),
+    "not judged": Markup(
+        '<span class="unsure"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="M1.5 6H10.5"/></svg>not judged</span>'
+    ),
+}
+
+
+def _metrics(page: Page) -> Markup | None:
+    if page.statistics is None:
+        return None
+    constraints = page.constraints or {}
+    found = page.statistics.metrics
+    known = metrics_of(page.problem_type)
+    judged = page.judgement
+    results = dict.fromkeys(constraints, "not judged")
+    results |= dict.fromkeys(judged.within if judged else (), "within")
+    results |= dict.fromkeys([one.metric_name for one in judged.violations] if judged else (), "violated")
+    reasons = {
+        one: reason for one in constraints if (reason := without_value(one, found, page.problem_type)) is not None
+    }
+    has_constant = any(one.endswith(_CONSTANT) for one in found)
+    rows = []
+    for one, info in known.items():
+        if info.higher_is_better is None or (one not in found and one not in constraints):
+            continue
+        metric = found.get(one, Metric(math.nan))
+        constraint = constraints.get(one)
+        value, limit = (number(metric.value), "–") if constraint is None else apart(metric.value, constraint.threshold)
+        constant = found.get(one + _CONSTANT)
+        result = results.get(one)
+        rows.append(
+            Markup(
+                '<tr{}><th scope="row">{}</th><td class="n">{}</td><td class="n">{}</td>'
+                '<td class="picture wide">{}</td>{}<td class="result">{}</td></tr>'
+            ).format(
+                Markup(' class="violated"') if result == "violated" else "",
+                name(one),
+                _value(metric, value),
+                "–" if constraint is None else Markup("{}&nbsp;{}").format("≤" if constraint.comparison_operator == GREATER else "≥", limit),
+                _gauge(page, one, metric, constraint, result == "violated"),
+                Markup('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)) if has_constant else "",
+                _RESULTS[result] if result else Markup('<span class="quiet">no constraint</span>'),
+            )
+        )  # fmt: skip
+    unjudged = [Markup("<li>{}: {}</li>").format(one, reason) for one, reason in reasons.items()]
+    few = page.statistics.item_count is not None and page.statistics.item_count < SPREAD_RECORDS
+    return Markup(
+        '<section aria-labelledby="metrics">\n<h2 id="metrics">Metrics against constraints</h2>\n<p class="quiet">{}</p>\n{}\n{}\n{}\n</section>'
+    ).format(
+        Markup("± is the standard deviation over five random samples of 80 % of the records")
+        + (Markup("; below {} records there is none.").format(SPREAD_RECORDS) if few else "."),
+        table(
+            "Metrics, their constraints, and the result",
+            Markup(
+                '<tr><th scope="col">Metric</th><th scope="col" class="n">Value</th><th scope="col" class="n">Limit</th>'
+                '<th scope="col" class="wide">Against the limit</th>{}<th scope="col">Result</th></tr>'
+            ).format(Markup('<th scope="col" class="n wide">Constant guess</th>') if has_constant else ""),
+            rows,
+            "metrics",
+        ),
+        Markup(
+            '<p class="legend wide"><span><svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="inside" href="#disc"/></svg>value ± standard deviation</span>'
+            '<span><svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="beyond" href="#cross"/></svg>value beyond its limit</span>'
+            '<span><svg class="key long gauge" viewBox="0 0 24 12" aria-hidden="true"><path class="allowed" d="M2 2H24V10H2z"/><path class="limit" d="M2 0V12"/></svg>limit, and the side that is allowed; each row has its own scale</span>{}</p>'
+        ).format(
+            Markup("<span>Constant guess: a model that always says the commonest class</span>") if has_constant else ""
+        ),
+        Markup('<ul class="quiet">{}</ul>').format(joined(unjudged)) if unjudged else "",
+    )
+
+
+def _value(metric: Metric, value: str) -> Markup:
+    if math.isnan(metric.standard_deviation):
+        return Markup("{}").format(value)
+    return Markup('{} <span class="sd">±&nbsp;{}</span>').format(value, number(metric.standard_deviation))
+
+
+def _gauge(page: Page, one: str, metric: Metric, constraint: Constraint | None, violated: bool) -> Markup:
+    """A metric on a scale of its own, wide enough to show how far value and limit are apart, and no wider."""
+    if constraint is None or not math.isfinite(metric.value):
+        return Markup()
+    deviation = metric.standard_deviation if math.isfinite(metric.standard_deviation) else 0.0
+    middle = (metric.value + constraint.threshold) / 2
+    reach = max(1.1 * abs(metric.value - constraint.threshold), 4 * deviation, 0.02 * abs(middle), 1e-9)
+    low, high = middle - reach, middle + reach
+    if page.problem_type != REGRESSION or one == "r2":
+        high = min(high, 1.0)
+    if one != "r2":
+        low = max(low, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        return Markup()
+    return charts.against_limit(
+        metric.value,
+        metric.standard_deviation,
+        constraint.threshold,
+        constraint.comparison_operator != GREATER,
+        violated,
+        (low, high),
+    )
+
+
+# --- lines and provenance ---------------------------------------------------------------------------------------------
+
+
+def _lines(page: Page) -> Markup:
+    capture, labels, merge = page.counts.capture, page.counts.ground_truth, page.counts.merge
+    rejected = {
+        "Captures": (capture.rejected, capture.examples),
+        "Labels": (labels.rejected, labels.examples),
+        "After the join": (merge.rejected, ()),
+    }
+    account = [
+        (
+            "Captures",
+            f"{count(capture.lines, 'line')} in {count(capture.files, 'file')}: {capture.used:,} used, {capture.outside_window:,} outside the "
+            f"window, {capture.dropped:,} dropped, {sum(capture.rejected.values()):,} rejected; {count(capture.duplicate_ids, 'repeated id')}",
+        ),
+        (
+            "Labels",
+            f"{count(labels.lines, 'line')} in {count(labels.files, 'file')}: {labels.used:,} used, {sum(labels.rejected.values()):,} rejected; "
+            f"{labels.duplicate_labels:,} replaced by a later one of the same id",
+        ),
+        (
+            "Join",
+            f"{count(merge.matched, 'row')} matched; {count(merge.captures_without_label, 'capture')} without a label, "
+            f"{count(merge.labels_without_capture, 'label')} without a capture in the window",
+        ),
+    ]
+    blocks = []
+    if any(reasons for reasons, _ in rejected.values()):
+        explained = {**REASONS, "row_count_mismatch": "a record of several rows has more or fewer labels than rows"}
+        blocks.append(
+            Markup('<div class="block"><h3>Rejected, by reason</h3>{}</div>').format(
+                table(
+                    "Rejected lines by reason",
+                    Markup(
+                        '<tr><th scope="col">Side</th><th scope="col">Reason</th><th scope="col" class="n">Lines</th><th scope="col">What it says</th></tr>'
+                    ),
+                    [
+                        Markup(
+                            '<tr><td>{}</td><th scope="row"><code>{}</code></th><td class="n" data-name="lines">{}</td><td>{}</td></tr>'
+                        ).format(side, name(reason), f"{lines:,}", explained.get(reason, ""))
+                        for side, (reasons, _) in rejected.items()
+                        for reason, lines in reasons.items()
+                    ],
+                    "stack",
+                )
+            )
+        )
+    examples = [(side, example) for side, (_, found) in rejected.items() for example in found[:10]]
+    if examples:
+        blocks.append(
+            Markup(
+                '<div class="block"><h3>The first of them</h3><p class="quiet">All are in <a href="rejected.jsonl">rejected.jsonl</a>.</p>{}</div>'
+            ).format(
+                table(
+                    "Examples of rejected lines",
+                    Markup(
+                        '<tr><th scope="col">Side</th><th scope="col">Reason</th><th scope="col" class="n">Line</th><th scope="col">Of the object</th><th scope="col">Seen there</th></tr>'
+                    ),
+                    [_example(side, example) for side, example in examples],
+                    "stack examples",
+                )
+            )
+        )
+    return Markup(
+        '<section aria-labelledby="lines">\n<h2 id="lines">Every line, accounted for</h2>\n<dl class="pairs">{}</dl>\n{}\n</section>'
+    ).format(terms(account), joined(blocks, "\n"))
+
+
+def _example(side: str, example: RejectedLine) -> Markup:
+    return Markup(
+        '<tr><td>{}</td><td><code>{}</code></td><td class="n" data-name="line">{}</td><td>{}</td><td>{}</td></tr>'
+    ).format(
+        side,
+        name(example.reason),
+        f"{example.line:,}",
+        code(example.file, 400),
+        code(example.seen) if example.seen else "–",
+    )
+
+
+def _provenance(page: Page) -> Markup:
+    monitor, source = page.monitor, page.monitor.input
+    items: list[tuple[str, Markup | str]] = [
+        ("Monitor", Markup("{}, definition {}").format(code(monitor.name), code(monitor.definition_hash()))),
+        ("Captures", Markup("{}; listing {}").format(code(monitor.capture_root, 400), code(page.capture_digest))),
+        (
+            "Labels",
+            Markup("{}; listing {}").format(code(monitor.ground_truth_uri, 400), code(page.ground_truth_digest)),
+        ),
+        ("Constraints", code(monitor.constraints_uri, 400) if monitor.constraints_uri else "none"),
+        ("Report", code(monitor.report_prefix(page.window), 400)),
+    ]
+    attributes = [
+        Markup("{} {}").format(kind, code(attribute))
+        for kind, attribute in (
+            ("prediction", source.inference_attribute),
+            ("probability", source.probability_attribute),
+            ("label", monitor.ground_truth_attribute),
+        )
+        if attribute is not None
+    ]
+    if attributes:
+        items.append(("Attributes", joined(attributes, ", ")))
+    if monitor.problem_type == BINARY:
+        items.append(
+            (
+                "Classes",
+                Markup("positive {}, negative {}{}").format(
+                    code(monitor.positive_label),
+                    code(monitor.negative_label),
+                    f"; threshold {monitor.threshold:g}" if source.probability_attribute is not None else "",
+                ),
+            )
+        )
+    items.append(
+        (
+            "Judged only with",
+            f"at least {count(monitor.min_records, 'record')} and {percent(monitor.min_label_coverage)} label coverage; at most "
+            f"{percent(monitor.max_rejected_ratio)} of the lines rejected",
+        )
+    )
+    return Markup(
+        '<section aria-labelledby="provenance">\n<h2 id="provenance">What it was made from</h2>\n<dl class="pairs">{}</dl>\n</section>'
+    ).format(terms(items))
+
+
+def _footer(page: Page) -> Markup:
+    documents = ["report.json"]
+    if page.statistics is not None:
+        documents.append("statistics.json")
+    if page.judgement is not None:
+        documents.append("constraint_violations.json")
+    documents.append("rejected.jsonl")
+    links = joined((Markup('<a href="{}">{}</a>').format(document, document) for document in documents), " · ")
+    return Markup(
+        "<footer><p>Beside this page: {}. A run is complete when its report.json is there.</p></footer>"
+    ).format(links)

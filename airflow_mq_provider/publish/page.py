@@ -1,0 +1,98 @@
+"""What a page is about, and the pieces that its sections are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.publish.text import joined, number
+from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict
+from airflow_mq_provider.quality.documents import Statistics
+from airflow_mq_provider.quality.figures import Figures
+from airflow_mq_provider.quality.states import MergeCounts, Metric
+from airflow_mq_provider.window import AsOf, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page tells: a run and its result.
+
+    Attributes:
+        monitor: that was run.
+        window: that was analyzed.
+        as_of: up to when labels counted, and who chose that.
+        counts: of the merge.
+        verdict: status and reason.
+        statistics: None where no row was merged.
+        figures: None where there is nothing to draw.
+        constraints: None where the monitor names none.
+        judgement: None where nothing was judged.
+        capture_digest: of the list of capture objects.
+        ground_truth_digest: of the list of label objects.
+    """
+
+    monitor: ModelQualityMonitor
+    window: Window
+    as_of: AsOf
+    counts: MergeCounts
+    verdict: Verdict
+    statistics: Statistics | None
+    figures: Figures | None
+    constraints: Mapping[str, Constraint] | None
+    judgement: Judgement | None
+    capture_digest: str
+    ground_truth_digest: str
+
+    @property
+    def problem_type(self) -> str:
+        """SageMaker's word."""
+        return self.monitor.problem_type
+
+
+def plus_minus(metric: Metric) -> Markup:
+    """`` ± `` and the metric's standard deviation; nothing where it has none."""
+    return (
+        Markup("")
+        if math.isnan(metric.standard_deviation)
+        else Markup("&nbsp;±&nbsp;{}").format(number(metric.standard_deviation))
+    )
+
+
+def terms(items: Iterable[tuple[str, Markup | str]]) -> Markup:
+    """The content of a list of terms and what they are."""
+    return joined(Markup("<dt>{}</dt><dd>{}</dd>").format(title, value) for title, value in items)
+
+
+def table(caption: str, head: Markup, rows: Sequence[Markup], kind: str = "") -> Markup:
+    """A table that scrolls by itself where it is too wide, also by keyboard."""
+    return Markup(
+        '<div class="scroll" role="region" aria-label="{}" tabindex="0"><table class="{}"><caption class="hidden">{}</caption>'
+        "<thead>{}</thead><tbody>\n{}\n</tbody></table></div>"
+    ).format(caption, kind, caption, head, joined(rows, "\n"))
+
+
+def figure(
+    key: str, title: str, picture: Markup, caption: Markup | str, more: Markup | str = "", *, whole: bool = False
+) -> Markup:
+    """A chart with its heading (id ``key``), and what it shows in words (id ``key-text``); as wide as two if `whole`."""
+    return Markup(
+        '<figure{} aria-labelledby="{}"><h3 id="{}">{}</h3>{}<figcaption id="{}-text">{}</figcaption>{}</figure>'
+    ).format(Markup(' class="whole"') if whole else "", key, key, title, picture, key, caption, more)
+
+
+def numbers(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    """The numbers of a chart as a table, folded away."""
+    return Markup(
+        '<details><summary>The numbers</summary><table><caption class="hidden">{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></details>'
+    ).format(
+        caption,
+        joined(Markup('<th scope="col" class="n">{}</th>').format(head) for head in heads),
+        joined(
+            Markup("<tr>{}</tr>").format(joined(Markup('<td class="n">{}</td>').format(cell) for cell in row))
+            for row in rows
+        ),
+    )
