@@ -190,7 +190,7 @@ def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(tmp_path: P
     [wheel] = tmp_path.glob("*.whl")
     with ZipFile(wheel) as archive:
         names = archive.namelist()
-    assert {"airflow_mq_provider/py.typed", "airflow_mq_provider/storage.py"} <= set(names)
+    assert {f"airflow_mq_provider/{name}" for name in ("py.typed", "storage.py", "publish/report.css")} <= set(names)
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     roots = {name.partition("/")[0] for name in names}
     assert roots == {"airflow_mq_provider", f"airflow_mq_provider-{airflow_mq_provider.__version__}.dist-info"}

@@ -86,13 +86,11 @@ def figure(
 
 def numbers(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """The numbers of a chart as a table, folded away."""
-    return Markup(
-        '<details><summary>The numbers</summary><table><caption class="hidden">{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></details>'
-    ).format(
-        caption,
-        joined(Markup('<th scope="col" class="n">{}</th>').format(head) for head in heads),
-        joined(
-            Markup("<tr>{}</tr>").format(joined(Markup('<td class="n">{}</td>').format(cell) for cell in row))
-            for row in rows
-        ),
+    head = joined(Markup('<th scope="col" class="n">{}</th>').format(one) for one in heads)
+    body = [
+        Markup("<tr>{}</tr>").format(joined(Markup('<td class="n">{}</td>').format(cell) for cell in row))
+        for row in rows
+    ]
+    return Markup("<details><summary>The numbers</summary>{}</details>").format(
+        table(caption, Markup("<tr>{}</tr>").format(head), body)
     )
