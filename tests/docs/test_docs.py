@@ -114,3 +114,9 @@ def test_every_decision_is_listed():
     folder = ROOT / "docs/decisions"
     listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
     assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
+
+
+def test_pictures_are_small_enough_to_be_cloned_and_loaded():
+    pictures = sorted((ROOT / "docs/images").iterdir())
+    assert [path.name for path in pictures] == ["report.png"]
+    assert all(path.stat().st_size <= 200_000 for path in pictures)
