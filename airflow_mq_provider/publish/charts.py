@@ -1,7 +1,8 @@
 """Charts as SVG, drawn once by the server: no script, no library, no style of their own beyond the page's classes.
 
-A chart is a picture of numbers that also stand in the page as text; what it shows is told beside it. Positions are rounded to a
-hundredth, so equal numbers give equal bytes. Colours are classes: ``a`` and ``b`` are the two series, which differ in form too.
+A chart is a picture of numbers that also stand in the page as text; what it shows is told beside it. Positions are
+rounded to a hundredth, so equal numbers give equal bytes. Colours are the page's classes; what differs in colour differs
+in form or place too.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def drawing(frame: Frame, name: str, *parts: Markup) -> Markup:
-    """A chart; ``name`` is that of the figure whose heading and caption tell what it shows (ids ``name``, ``name-text``)."""
+    """A chart; the figure's heading (id ``name``) and caption (id ``name-text``) tell what it shows."""
     return Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}" aria-describedby="{}-text">{}</svg>'
     ).format(WIDTH, frame.height, name, name, joined(parts))
@@ -232,65 +233,54 @@ def meter(share: float) -> Markup:
     ).format(_along(min(max(share, 0.0), 1.0)))
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """A point of a time line: where, between 0 and 1, and its name."""
-
-    at: float
-    name: str
-
-
 def time_line(
-    start: float, end: float, scheduled: Moment, read: Moment, spans: Sequence[tuple[float, float, str]]
+    window: tuple[float, float], scheduled: float, read: float, read_told: str, offsets: Sequence[tuple[float, str]]
 ) -> Markup:
-    """A window on its time line.
+    """A window on its time line; all places between 0 and 1.
 
     Args:
-        start: where the window starts, between 0 and 1.
-        end: where it ends.
-        scheduled: the scheduled time.
+        window: where it starts and where it ends.
+        scheduled: the scheduled time, T.
         read: up to when labels count.
-        spans: the offsets, each from where to where, and its text; one above the other.
+        read_told: what stands beside that, where it is not T itself.
+        offsets: from where each reaches up to T, and its text; one above the other.
     """
-    top = 18 * len(spans)
-    parts = []
-    for row, (left, right, told) in enumerate(spans):
-        y = 18 * row + 12
-        parts.append(
-            Markup(
-                '<line class="span" x1="{}" y1="{}" x2="{}" y2="{}"/><line class="span" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-                '<line class="drop" x1="{}" y1="{}" x2="{}" y2="{}"/>'
-                '<text class="plate" x="{}" y="{}" text-anchor="{}">{}</text>'
-            ).format(
-                _along(left), y, _along(right), y, _along(left), y - 4, _along(left), y + 4,
-                _along(left), y, _along(left), top + 14,
-                _along((left + right) / 2 if right - left > 0.4 else left - 0.012), y + 4,
-                "middle" if right - left > 0.4 else "end", told,
-            )
-        )  # fmt: skip
-    y = top + 22
+    line = 18 * len(offsets) + 22
+    height = line + 32
+    parts = [_offset(18 * row + 12, line, left, scheduled, told) for row, (left, told) in enumerate(offsets)]
     parts.append(
         Markup(
             '<line class="track" x1="0" y1="{y}" x2="100%" y2="{y}"/>'
             '<rect class="window" x="{left}" y="{upper}" width="{width}" height="16" rx="2"/>'
             '<line class="scheduled" x1="{at}" y1="0" x2="{at}" y2="{lower}"/>'
-            '<text x="{at}" y="{text}" text-anchor="{anchor}">{name}</text>'
             '<svg class="read" x="{read}" y="{y}" overflow="visible"><path d="M0 -7L7 0L0 7L-7 0z"/></svg>'
+            '<text x="{middle}" y="{text}" text-anchor="middle">window</text>'
+            '<text x="{at}" y="{text}" text-anchor="middle">T</text>'
         ).format(
-            y=y, left=_along(start), upper=y - 8, width=_along(end - start), at=_along(scheduled.at), lower=y + 12,
-            text=y + 26, anchor="middle", name=scheduled.name, read=_along(read.at),
+            y=line, left=_along(window[0]), upper=line - 8, width=_along(window[1] - window[0]), at=_along(scheduled),
+            lower=line + 12, read=_along(read), middle=_along(sum(window) / 2), text=line + 26,
         )
     )  # fmt: skip
-    parts.append(
-        Markup('<text x="{}" y="{}" text-anchor="middle">window</text>').format(_along((start + end) / 2), y + 26)
-    )
-    if abs(read.at - scheduled.at) > 0.001:
+    if abs(read - scheduled) > 0.001:
+        height += 16
+        anchor = "end" if read > 0.8 else "start" if read < 0.2 else "middle"
         parts.append(
-            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
-                _along(read.at), y - 14 if abs(read.at - scheduled.at) > 0.2 else y + 42,
-                "end" if read.at > 0.8 else "middle", read.name,
-            )
-        )  # fmt: skip
+            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_along(read), line + 42, anchor, read_told)
+        )
     return Markup(
         '<svg class="timeline" width="100%" height="{}" role="img" aria-labelledby="when" aria-describedby="when-text">{}</svg>'
-    ).format(y + (48 if 0.001 < abs(read.at - scheduled.at) <= 0.2 else 32), joined(parts))
+    ).format(height, joined(parts))
+
+
+def _offset(y: int, line: int, left: float, right: float, told: str) -> Markup:
+    """A measure from T back to an end of the window; its text stands on it, or before it where it is too short."""
+    inside = right - left > 0.4
+    return Markup(
+        '<line class="span" x1="{left}" y1="{y}" x2="{right}" y2="{y}"/>'
+        '<line class="span" x1="{left}" y1="{upper}" x2="{left}" y2="{lower}"/>'
+        '<line class="drop" x1="{left}" y1="{y}" x2="{left}" y2="{end}"/>'
+        '<text class="plate" x="{text}" y="{lower}" text-anchor="{anchor}">{told}</text>'
+    ).format(
+        left=_along(left), right=_along(right), y=y, upper=y - 4, lower=y + 4, end=line - 8,
+        text=_along((left + right) / 2 if inside else left - 0.012), anchor="middle" if inside else "end", told=told,
+    )  # fmt: skip

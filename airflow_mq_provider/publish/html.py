@@ -1,8 +1,8 @@
 """``report.html``: a run on one page, for people. SageMaker's documents and ``report.json`` are for programs.
 
-The page is one file: it asks for nothing, runs no script, and its own policy forbids both. It holds no clock, nothing of the machine and nothing of
-other runs, so the same inputs give the same bytes (rule O2). All that comes from data goes through `publish.text`: markup is made only of
-literals of this room, into which `markupsafe` escapes the rest.
+The page is one file: it asks for nothing, runs no script, and its own policy forbids both. It holds no clock and nothing of
+other runs, so the same inputs give the same bytes (rule O2). All that comes from data goes through `publish.text`: markup is
+made only of literals of this room, into which MarkupSafe escapes the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 from markupsafe import Markup
 
 from airflow_mq_provider.publish import charts
-from airflow_mq_provider.publish.page import Page, plus_minus, table, terms
+from airflow_mq_provider.publish.page import Page, heads, plus_minus, section, table, terms
 from airflow_mq_provider.publish.pictures import quality_sections
 from airflow_mq_provider.publish.text import (
     apart,
@@ -38,6 +38,7 @@ from airflow_mq_provider.quality.metrics import metrics_of
 from airflow_mq_provider.quality.records import REASONS
 from airflow_mq_provider.quality.states import (
     BINARY,
+    EXAMPLES,
     MULTICLASS,
     REGRESSION,
     SPREAD_RECORDS,
@@ -52,16 +53,20 @@ _CONSTANT: Final = "_best_constant_classifier"
 _PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
 
 _NEXT: Final = {
-    "no_captures": "See whether the endpoint had traffic in the window and its data capture was on, and whether the monitor's "
-    "offsets mean this window.",
-    "no_labels": "Run this window again as of now once labels have come, or let runs wait for them (GroundTruthSensor). If they "
-    "have come, see whether ground_truth_uri names their place.",
-    "no_matches": "Compare an id of each side: a label's eventId must be the capture's inferenceId, or its eventId where it has none.",
-    "too_few_records": "Run this window again as of now once more labels have come, widen the window, or lower min_records.",
-    "low_coverage": "Run this window again as of now once more labels have come, let end_time_offset leave them more time, or "
-    "lower min_label_coverage.",
-    "no_constraints": "Make constraints from a labelled file with “model-quality baseline”, and name them in constraints_uri.",
-    "nothing_judged": "The table of metrics says why each has no value: most often one of the classes does not occur in the window.",
+    "no_captures": "See whether the endpoint had traffic in the window and its data capture was on, and whether the "
+    "monitor's offsets mean this window.",
+    "no_labels": "Run this window again as of now once labels have come, or let runs wait for them (GroundTruthSensor). "
+    "If they have come, see whether ground_truth_uri names their place.",
+    "no_matches": "Compare an id of each side: a label's eventId must be the capture's inferenceId, or its eventId where "
+    "it has none.",
+    "too_few_records": "Run this window again as of now once more labels have come, widen the window, or lower "
+    "min_records.",
+    "low_coverage": "Run this window again as of now once more labels have come, let end_time_offset leave them more "
+    "time, or lower min_label_coverage.",
+    "no_constraints": "Make constraints from a labelled file with “model-quality baseline”, and name them in "
+    "constraints_uri.",
+    "nothing_judged": "The table of metrics says why each has no value: most often one of the classes does not occur in "
+    "the window.",
 }
 """What to do about each reason not to judge."""
 
@@ -95,7 +100,8 @@ def report_page(page: Page) -> bytes:
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
         # an empty icon: a browser asks for /favicon.ico otherwise
         '<link rel="icon" href="data:,">\n'
-        "<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n{symbols}\n{header}\n<main>\n{sections}\n</main>\n{footer}\n</body>\n</html>\n"
+        "<title>{title}</title>\n<style>{style}</style>\n</head>\n"
+        "<body>\n{symbols}\n{header}\n<main>\n{sections}\n</main>\n{footer}\n</body>\n</html>\n"
     ).format(
         policy=policy,
         title=f"{page.monitor.name}: {_STATUS[page.verdict.status].title}, {window}",
@@ -139,7 +145,8 @@ def _header(page: Page) -> Markup:
     status = _STATUS[page.verdict.status]
     return Markup(
         '<header>\n<p class="quiet">Model quality · {}</p>\n<h1>{}</h1>\n<div class="verdict">\n'
-        '<svg class="badge {}" viewBox="0 0 36 36" aria-hidden="true"><circle cx="18" cy="18" r="18"/><path d="{}"/></svg>\n{}\n</div>\n{}\n{}\n</header>'
+        '<svg class="badge {}" viewBox="0 0 36 36" aria-hidden="true"><circle cx="18" cy="18" r="18"/><path d="{}"/></svg>\n'
+        "{}\n</div>\n{}\n{}\n</header>"
     ).format(
         _PROBLEMS[page.problem_type],
         shown(page.monitor.name),
@@ -239,28 +246,24 @@ def _facts(page: Page) -> Markup:
 
 
 def _when(page: Page) -> Markup:
-    window, read = page.window, page.as_of.time
-    explicit = window.source == "params"
-    last = max(window.end, window.scheduled_time)
-    length = (last - window.start).total_seconds()
+    window, read, source = page.window, page.as_of.time, page.monitor.input
+    length = (max(window.end, window.scheduled_time) - window.start).total_seconds()
 
     def place(time: datetime) -> float:
         return 0.03 + 0.83 * (time - window.start).total_seconds() / length
 
-    far = place(read) > 0.97
-    source = page.monitor.input
-    scheduled = place(window.scheduled_time)
-    spans = []
-    if not explicit and source.start_time_offset is not None:
-        spans.append((place(window.start), scheduled, f"start offset {source.start_time_offset}"))
-    if not explicit and source.end_time_offset is not None and window.end < window.scheduled_time:
-        spans.append((place(window.end), scheduled, f"end offset {source.end_time_offset}"))
+    offsets = []
+    if window.source != "params" and source.start_time_offset is not None:
+        offsets.append((place(window.start), f"start offset {source.start_time_offset}"))
+    if window.source != "params" and source.end_time_offset is not None and window.end < window.scheduled_time:
+        offsets.append((place(window.end), f"end offset {source.end_time_offset}"))
+    seen = min(max(place(read), 0.015), 0.985)
     picture = charts.time_line(
-        place(window.start),
-        place(window.end),
-        charts.Moment(scheduled, "T"),
-        charts.Moment(0.985 if far else place(read), "labels as of (not to scale)" if far else "labels as of"),
-        spans,
+        (place(window.start), place(window.end)),
+        place(window.scheduled_time),
+        seen,
+        "labels as of" if seen == place(read) else "labels as of (not to scale)",
+        offsets,
     )
     items = [
         (
@@ -282,16 +285,18 @@ def _when(page: Page) -> Markup:
 
 # --- metrics against constraints --------------------------------------------------------------------------------------
 
+
+def _result(kind: str, sign: str, told: str) -> Markup:
+    return Markup('<span class="{}"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="{}"/></svg>{}</span>').format(
+        kind, sign, told
+    )
+
+
 _RESULTS: Final = {
-    "within": Markup(
-        '<span class="good"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="M1.5 6.5L4.5 9.5L10.5 2.5"/></svg>within</span>'
-    ),
-    "violated": Markup(
-        '<span class="bad"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="M2 2L10 10M2 10L10 2"/></svg>violated</span>'
-    ),
-    "not judged": Markup(
-        '<span class="unsure"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="M1.5 6H10.5"/></svg>not judged</span>'
-    ),
+    "within": _result("good", "M1.5 6.5L4.5 9.5L10.5 2.5", "within"),
+    "violated": _result("bad", "M2 2L10 10M2 10L10 2", "violated"),
+    "not judged": _result("unsure", "M1.5 6H10.5", "not judged"),
+    None: Markup('<span class="quiet">no constraint</span>'),
 }
 
 
@@ -313,50 +318,63 @@ def _metrics(page: Page) -> Markup | None:
     for one, info in known.items():
         if info.higher_is_better is None or (one not in found and one not in constraints):
             continue
-        metric = found.get(one, Metric(math.nan))
-        constraint = constraints.get(one)
-        value, limit = (number(metric.value), "–") if constraint is None else apart(metric.value, constraint.threshold)
+        metric, constraint, result = found.get(one, Metric(math.nan)), constraints.get(one), results.get(one)
+        value, limit = number(metric.value), Markup("–")
+        if constraint is not None:
+            value, told = apart(metric.value, constraint.threshold)
+            limit = Markup("{}&nbsp;{}").format("≤" if constraint.comparison_operator == GREATER else "≥", told)
         constant = found.get(one + _CONSTANT)
-        result = results.get(one)
+        cells = [
+            Markup('<td class="n">{}</td>').format(_value(metric, value)),
+            Markup('<td class="n">{}</td>').format(limit),
+            Markup('<td class="picture wide">{}</td>').format(
+                _gauge(page, one, metric, constraint, result == "violated")
+            ),
+            Markup('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)),
+            Markup('<td class="result">{}</td>').format(_RESULTS[result]),
+        ]
+        if not has_constant:
+            del cells[3]
         rows.append(
-            Markup(
-                '<tr{}><th scope="row">{}</th><td class="n">{}</td><td class="n">{}</td>'
-                '<td class="picture wide">{}</td>{}<td class="result">{}</td></tr>'
-            ).format(
-                Markup(' class="violated"') if result == "violated" else "",
-                name(one),
-                _value(metric, value),
-                "–" if constraint is None else Markup("{}&nbsp;{}").format("≤" if constraint.comparison_operator == GREATER else "≥", limit),
-                _gauge(page, one, metric, constraint, result == "violated"),
-                Markup('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)) if has_constant else "",
-                _RESULTS[result] if result else Markup('<span class="quiet">no constraint</span>'),
+            Markup('<tr{}><th scope="row">{}</th>{}</tr>').format(
+                Markup(' class="violated"') if result == "violated" else "", name(one), joined(cells)
             )
-        )  # fmt: skip
+        )
+    head = [("Metric", ""), ("Value", "n"), ("Limit", "n"), ("Against the limit", "wide"), ("Result", "")]
+    if has_constant:
+        head.insert(4, ("Constant guess", "n wide"))
+    note = "± is the standard deviation over five random samples of 80 % of the records"
+    if (page.statistics.item_count or 0) < SPREAD_RECORDS:
+        note += f"; below {SPREAD_RECORDS} records there is none"
     unjudged = [Markup("<li>{}: {}</li>").format(one, reason) for one, reason in reasons.items()]
-    few = page.statistics.item_count is not None and page.statistics.item_count < SPREAD_RECORDS
-    return Markup(
-        '<section aria-labelledby="metrics">\n<h2 id="metrics">Metrics against constraints</h2>\n<p class="quiet">{}</p>\n{}\n{}\n{}\n</section>'
-    ).format(
-        Markup("± is the standard deviation over five random samples of 80 % of the records")
-        + (Markup("; below {} records there is none.").format(SPREAD_RECORDS) if few else "."),
-        table(
-            "Metrics, their constraints, and the result",
-            Markup(
-                '<tr><th scope="col">Metric</th><th scope="col" class="n">Value</th><th scope="col" class="n">Limit</th>'
-                '<th scope="col" class="wide">Against the limit</th>{}<th scope="col">Result</th></tr>'
-            ).format(Markup('<th scope="col" class="n wide">Constant guess</th>') if has_constant else ""),
-            rows,
-            "metrics",
-        ),
-        Markup(
-            '<p class="legend wide"><span><svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="inside" href="#disc"/></svg>value ± standard deviation</span>'
-            '<span><svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="beyond" href="#cross"/></svg>value beyond its limit</span>'
-            '<span><svg class="key long gauge" viewBox="0 0 24 12" aria-hidden="true"><path class="allowed" d="M2 2H24V10H2z"/><path class="limit" d="M2 0V12"/></svg>limit, and the side that is allowed; each row has its own scale</span>{}</p>'
-        ).format(
-            Markup("<span>Constant guess: a model that always says the commonest class</span>") if has_constant else ""
-        ),
+    return section(
+        "metrics",
+        "Metrics against constraints",
+        Markup('<p class="quiet">{}.</p>').format(note),
+        table("Metrics, their constraints, and the result", heads(*head), rows, "metrics"),
+        _legend(has_constant),
         Markup('<ul class="quiet">{}</ul>').format(joined(unjudged)) if unjudged else "",
     )
+
+
+def _legend(has_constant: bool) -> Markup:
+    keys = [
+        Markup(
+            '<svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="inside" href="#disc"/></svg>'
+            "value ± standard deviation"
+        ),
+        Markup(
+            '<svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="beyond" href="#cross"/></svg>'
+            "value beyond its limit"
+        ),
+        Markup(
+            '<svg class="key long gauge" viewBox="0 0 24 12" aria-hidden="true"><path class="allowed" d="M2 2H24V10H2z"/>'
+            '<path class="limit" d="M2 0V12"/></svg>limit, and the side that is allowed; each row has its own scale'
+        ),
+    ]
+    if has_constant:
+        keys.append(Markup("Constant guess: a model that always says the commonest class"))
+    return Markup('<p class="legend wide">{}</p>').format(joined(Markup("<span>{}</span>").format(key) for key in keys))
 
 
 def _value(metric: Metric, value: str) -> Markup:
@@ -392,6 +410,9 @@ def _gauge(page: Page, one: str, metric: Metric, constraint: Constraint | None, 
 # --- lines and provenance ---------------------------------------------------------------------------------------------
 
 
+_REASONS: Final = {**REASONS, "row_count_mismatch": "a record of several rows has more or fewer labels than rows"}
+
+
 def _lines(page: Page) -> Markup:
     capture, labels, merge = page.counts.capture, page.counts.ground_truth, page.counts.merge
     rejected = {
@@ -402,13 +423,14 @@ def _lines(page: Page) -> Markup:
     account = [
         (
             "Captures",
-            f"{count(capture.lines, 'line')} in {count(capture.files, 'file')}: {capture.used:,} used, {capture.outside_window:,} outside the "
-            f"window, {capture.dropped:,} dropped, {sum(capture.rejected.values()):,} rejected; {count(capture.duplicate_ids, 'repeated id')}",
+            f"{count(capture.lines, 'line')} in {count(capture.files, 'file')}: {capture.used:,} used, "
+            f"{capture.outside_window:,} outside the window, {capture.dropped:,} dropped, "
+            f"{sum(capture.rejected.values()):,} rejected; {count(capture.duplicate_ids, 'repeated id')}",
         ),
         (
             "Labels",
-            f"{count(labels.lines, 'line')} in {count(labels.files, 'file')}: {labels.used:,} used, {sum(labels.rejected.values()):,} rejected; "
-            f"{labels.duplicate_labels:,} replaced by a later one of the same id",
+            f"{count(labels.lines, 'line')} in {count(labels.files, 'file')}: {labels.used:,} used, "
+            f"{sum(labels.rejected.values()):,} rejected; {labels.duplicate_labels:,} replaced by a later one of the same id",
         ),
         (
             "Join",
@@ -416,46 +438,32 @@ def _lines(page: Page) -> Markup:
             f"{count(merge.labels_without_capture, 'label')} without a capture in the window",
         ),
     ]
+    reasons = [
+        Markup(
+            '<tr><td>{}</td><th scope="row"><code>{}</code></th><td class="n" data-name="lines">{}</td><td>{}</td></tr>'
+        ).format(side, name(reason), f"{lines:,}", _REASONS.get(reason, ""))
+        for side, (by_reason, _) in rejected.items()
+        for reason, lines in by_reason.items()
+    ]
+    examples = [_example(side, example) for side, (_, found) in rejected.items() for example in found[:EXAMPLES]]
     blocks = []
-    if any(reasons for reasons, _ in rejected.values()):
-        explained = {**REASONS, "row_count_mismatch": "a record of several rows has more or fewer labels than rows"}
+    if reasons:
+        head = heads(("Side", ""), ("Reason", ""), ("Lines", "n"), ("What it says", ""))
         blocks.append(
             Markup('<div class="block"><h3>Rejected, by reason</h3>{}</div>').format(
-                table(
-                    "Rejected lines by reason",
-                    Markup(
-                        '<tr><th scope="col">Side</th><th scope="col">Reason</th><th scope="col" class="n">Lines</th><th scope="col">What it says</th></tr>'
-                    ),
-                    [
-                        Markup(
-                            '<tr><td>{}</td><th scope="row"><code>{}</code></th><td class="n" data-name="lines">{}</td><td>{}</td></tr>'
-                        ).format(side, name(reason), f"{lines:,}", explained.get(reason, ""))
-                        for side, (reasons, _) in rejected.items()
-                        for reason, lines in reasons.items()
-                    ],
-                    "stack",
-                )
+                table("Rejected lines by reason", head, reasons, "stack")
             )
         )
-    examples = [(side, example) for side, (_, found) in rejected.items() for example in found[:10]]
     if examples:
+        head = heads(("Side", ""), ("Reason", ""), ("Line", "n"), ("Of the object", ""), ("Seen there", ""))
         blocks.append(
             Markup(
-                '<div class="block"><h3>The first of them</h3><p class="quiet">All are in <a href="rejected.jsonl">rejected.jsonl</a>.</p>{}</div>'
-            ).format(
-                table(
-                    "Examples of rejected lines",
-                    Markup(
-                        '<tr><th scope="col">Side</th><th scope="col">Reason</th><th scope="col" class="n">Line</th><th scope="col">Of the object</th><th scope="col">Seen there</th></tr>'
-                    ),
-                    [_example(side, example) for side, example in examples],
-                    "stack examples",
-                )
-            )
+                '<div class="block"><h3>The first of them</h3>'
+                '<p class="quiet">All are in <a href="rejected.jsonl">rejected.jsonl</a>.</p>{}</div>'
+            ).format(table("Examples of rejected lines", head, examples, "stack examples"))
         )
-    return Markup(
-        '<section aria-labelledby="lines">\n<h2 id="lines">Every line, accounted for</h2>\n<dl class="pairs">{}</dl>\n{}\n</section>'
-    ).format(terms(account), joined(blocks, "\n"))
+    accounted = Markup('<dl class="pairs">{}</dl>').format(terms(account))
+    return section("lines", "Every line, accounted for", accounted, *blocks)
 
 
 def _example(side: str, example: RejectedLine) -> Markup:
@@ -511,9 +519,7 @@ def _provenance(page: Page) -> Markup:
             f"{percent(monitor.max_rejected_ratio)} of the lines rejected",
         )
     )
-    return Markup(
-        '<section aria-labelledby="provenance">\n<h2 id="provenance">What it was made from</h2>\n<dl class="pairs">{}</dl>\n</section>'
-    ).format(terms(items))
+    return section("provenance", "What it was made from", Markup('<dl class="pairs">{}</dl>').format(terms(items)))
 
 
 def _footer(page: Page) -> Markup:

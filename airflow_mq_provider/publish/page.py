@@ -62,9 +62,23 @@ def plus_minus(metric: Metric) -> Markup:
     )
 
 
+def section(key: str, title: str, *parts: Markup | str) -> Markup:
+    """A part of the page under a heading (id ``key``)."""
+    return Markup('<section aria-labelledby="{}">\n<h2 id="{}">{}</h2>\n{}\n</section>').format(
+        key, key, title, joined([part for part in parts if part], "\n")
+    )
+
+
 def terms(items: Iterable[tuple[str, Markup | str]]) -> Markup:
     """The content of a list of terms and what they are."""
     return joined(Markup("<dt>{}</dt><dd>{}</dd>").format(title, value) for title, value in items)
+
+
+def heads(*columns: tuple[str, str]) -> Markup:
+    """The head row of a table: of each column its title and its class."""
+    return Markup("<tr>{}</tr>").format(
+        joined(Markup('<th scope="col" class="{}">{}</th>').format(kind, title) for title, kind in columns)
+    )
 
 
 def table(caption: str, head: Markup, rows: Sequence[Markup], kind: str = "") -> Markup:
@@ -84,13 +98,12 @@ def figure(
     ).format(Markup(' class="whole"') if whole else "", key, key, title, picture, key, caption, more)
 
 
-def numbers(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+def numbers(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """The numbers of a chart as a table, folded away."""
-    head = joined(Markup('<th scope="col" class="n">{}</th>').format(one) for one in heads)
     body = [
         Markup("<tr>{}</tr>").format(joined(Markup('<td class="n">{}</td>').format(cell) for cell in row))
         for row in rows
     ]
     return Markup("<details><summary>The numbers</summary>{}</details>").format(
-        table(caption, Markup("<tr>{}</tr>").format(head), body)
+        table(caption, heads(*((title, "n") for title in titles)), body)
     )

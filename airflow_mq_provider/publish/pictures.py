@@ -8,7 +8,7 @@ from typing import Final
 from markupsafe import Markup
 
 from airflow_mq_provider.publish import charts
-from airflow_mq_provider.publish.page import Page, figure, numbers, plus_minus, table
+from airflow_mq_provider.publish.page import Page, figure, heads, numbers, plus_minus, section, table
 from airflow_mq_provider.publish.text import code, count, joined, number, percent
 from airflow_mq_provider.quality.documents import CURVES, Statistics
 from airflow_mq_provider.quality.figures import (
@@ -62,9 +62,12 @@ def _binary(page: Page, statistics: Statistics) -> Markup:
             "Predicted label and probability were captured: the label makes the matrix, the probability the curves."
         )
     )
-    return Markup(
-        '<section aria-labelledby="quality">\n<h2 id="quality">Where it is right and wrong</h2>\n<p class="quiet">{}</p>\n<div class="charts">\n{}\n</div>\n</section>'
-    ).format(note, joined(drawn, "\n"))
+    return section(
+        "quality",
+        "Where it is right and wrong",
+        Markup('<p class="quiet">{}</p>').format(note),
+        Markup('<div class="charts">\n{}\n</div>').format(joined(drawn, "\n")),
+    )
 
 
 def _confusion(page: Page, statistics: Statistics) -> Markup:
@@ -212,10 +215,15 @@ def _calibration(page: Page, figures: BinaryFigures) -> Markup:
         "Whiskers: 95 % confidence. {} of {} lie off the line by more than that."
     ).format(code(page.monitor.positive_label, 40), sure, count(len(bins), "tenth"))
     rows = [
-        (f"{one.low:.1f}–{one.low + 1 / CALIBRATION_BINS:.1f}", f"{one.rows:,}", f"{one.mean_probability:.3f}", f"{one.share:.3f}",
-         f"{one.interval[0]:.3f}–{one.interval[1]:.3f}")
+        (
+            f"{one.low:.1f}–{one.low + 1 / CALIBRATION_BINS:.1f}",
+            f"{one.rows:,}",
+            f"{one.mean_probability:.3f}",
+            f"{one.share:.3f}",
+            f"{one.interval[0]:.3f}–{one.interval[1]:.3f}",
+        )
         for one in bins
-    ]  # fmt: skip
+    ]
     return figure(
         "calibration", "Calibration", charts.drawing(frame, "calibration", *parts), caption,
         numbers("Calibration", ("Probability", "Records", "Mean", "Positive", "95 %"), rows),
@@ -231,26 +239,27 @@ def _multiclass(figures: MulticlassFigures) -> Markup:
         note = f"The {listed:,} commonest of {number_of:,} classes; statistics.json has all."
     else:
         note = f"{number_of:,} class{'' if number_of == 1 else 'es'}, the commonest first."
-    return Markup(
-        '<section aria-labelledby="quality">\n<h2 id="quality">Class by class</h2>\n'
-        '<p class="quiet">{} A dash: nothing to divide by.</p>\n{}\n<div class="charts block">\n{}\n{}\n</div>\n</section>'
-    ).format(note, _classes(figures), _matrix(figures), _confusions(figures))
+    return section(
+        "quality",
+        "Class by class",
+        Markup('<p class="quiet">{} A dash: nothing to divide by.</p>').format(note),
+        _classes(figures),
+        Markup('<div class="charts block">\n{}\n{}\n</div>').format(_matrix(figures), _confusions(figures)),
+    )
 
 
 def _classes(figures: MulticlassFigures) -> Markup:
-    heads = (("Records", "n"), ("Predicted", "n wide"), ("Recall", "n"), ("Precision", "n"), ("F1", "n"))
+    columns = (("Records", "n"), ("Predicted", "n wide"), ("Recall", "n"), ("Precision", "n"), ("F1", "n"))
     rows = []
     for one in figures.classes:
         ratios = ["–" if math.isnan(ratio) else f"{ratio:.3f}" for ratio in (one.recall, one.precision, one.f1)]
         values = (f"{one.records:,}", f"{one.predicted:,}", *ratios)
         cells = joined(
-            Markup('<td class="{}">{}</td>').format(kind, value) for (_, kind), value in zip(heads, values, strict=True)
+            Markup('<td class="{}">{}</td>').format(kind, value)
+            for (_, kind), value in zip(columns, values, strict=True)
         )
         rows.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(code(one.name, 40), cells))
-    head = Markup('<tr><th scope="col">Class</th>{}</tr>').format(
-        joined(Markup('<th scope="col" class="{}">{}</th>').format(kind, title) for title, kind in heads)
-    )
-    return table("Each class", head, rows, "classes")
+    return table("Each class", heads(("Class", ""), *columns), rows, "classes")
 
 
 def _matrix(figures: MulticlassFigures) -> Markup:
@@ -287,9 +296,7 @@ def _confusions(figures: MulticlassFigures) -> Markup:
     ]
     if not rows:
         return Markup()
-    head = Markup(
-        '<tr><th scope="col">Actual</th><th scope="col">Predicted</th><th scope="col" class="n">Records</th></tr>'
-    )
+    head = heads(("Actual", ""), ("Predicted", ""), ("Records", "n"))
     return figure(
         "confusions", "Commonest mistakes", table("Commonest mistakes", head, rows),
         "No other pair of classes is taken for each other more often.",
@@ -300,10 +307,8 @@ def _confusions(figures: MulticlassFigures) -> Markup:
 
 
 def _regression(figures: RegressionFigures) -> Markup:
-    return Markup(
-        '<section aria-labelledby="quality">\n<h2 id="quality">Where it is right and wrong</h2>\n'
-        '<div class="charts">\n{}\n{}\n</div>\n</section>'
-    ).format(_pairs(figures.pairs), _errors(figures.errors))
+    drawn = Markup('<div class="charts">\n{}\n{}\n</div>').format(_pairs(figures.pairs), _errors(figures.errors))
+    return section("quality", "Where it is right and wrong", drawn)
 
 
 def _pairs(pairs: Squares) -> Markup:
@@ -319,10 +324,11 @@ def _pairs(pairs: Squares) -> Markup:
         cells,
         charts.line(frame, "diagonal", [(pairs.low, pairs.low), (end, end)]),
     )
-    inside = sum(rows for _, _, rows in pairs.cells)
-    below = sum(rows for x, y, rows in pairs.cells if y < x)
-    above = sum(rows for x, y, rows in pairs.cells if y > x)
-    caption = f"Dashed: a perfect prediction; {percent(below / inside if inside else None)} of the records lie in cells below it, {percent(above / inside if inside else None)} above."
+    inside = sum(rows for _, _, rows in pairs.cells) or 1
+    below, above = (sum(rows for x, y, rows in pairs.cells if sign * y < sign * x) / inside for sign in (1, -1))
+    caption = (
+        f"Dashed: a perfect prediction; {percent(below)} of the records lie in cells below it, {percent(above)} above."
+    )
     if pairs.outside:
         caption += f" {count(pairs.outside, 'record')} beyond the axes."
     return figure("pairs", "Predicted against actual", picture, caption, charts.shades(ranges))
@@ -343,7 +349,10 @@ def _errors(errors: Histogram) -> Markup:
     )
     low = errors.below + sum(rows for _, end, rows in bars if end <= 0)
     total = errors.below + sum(errors.counts) + errors.above
-    caption = f"{percent(low / total)} of {count(total, 'record')} were predicted too low, {percent(1 - low / total)} right or too high."
+    caption = (
+        f"{percent(low / total)} of {count(total, 'record')} were predicted too low, "
+        f"{percent((total - low) / total)} right or too high."
+    )
     if errors.below or errors.above:
         caption += f" {count(errors.below, 'record')} below and {errors.above:,} above the axis."
     rows = [(number(start), number(end), f"{rows:,}") for start, end, rows in bars if rows]

@@ -1,4 +1,4 @@
-"""Text for a page: whatever comes from data, made visible and harmless; numbers, times and durations as people read them."""
+"""Text for a page: whatever comes from data, made visible and harmless; numbers and times as people read them."""
 
 from __future__ import annotations
 

@@ -228,6 +228,15 @@ def test_the_time_line_is_to_scale():
     assert float(found[2]) / whole == pytest.approx(7 / 8, abs=1e-3)
 
 
+@pytest.mark.parametrize("days", [-400, 400])
+def test_an_as_of_time_far_out_stays_on_the_time_line_and_is_said_to_be_out_of_scale(days):
+    drawn = report_page(page(as_of=AsOf(T + timedelta(days=days), "time"))).decode()
+    found = re.search(r'class="read" x="([\d.]+)%"', drawn)
+    assert found is not None
+    assert 0 < float(found[1]) < 100
+    assert "labels as of (not to scale)" in drawn
+
+
 def test_an_explicit_window_has_no_offsets():
     made = page(
         window=explicit_window(T - timedelta(days=3), T),
