@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_mq_provider import run
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -540,6 +542,37 @@ def test_long_texts_are_cut():
         JoinCounts(),
     )
     assert len(report_page(page(counts=counts))) < 50_000
+
+
+NUMBERS = st.one_of(st.sampled_from((0.0, -0.0, 5e-324, 1e308, -1e308)), st.floats(-1e9, 1e9))
+ROWS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
+    BINARY: st.tuples(st.integers(0, 1), st.integers(0, 1), st.floats(0, 1)),
+    MULTICLASS: st.tuples(st.text(max_size=5), st.text(max_size=5)),
+    REGRESSION: st.tuples(NUMBERS, NUMBERS),
+}
+LIMITS = {
+    BINARY: ("recall", "LessThanThreshold"),
+    MULTICLASS: ("accuracy", "LessThanThreshold"),
+    REGRESSION: ("rmse", "GreaterThanThreshold"),
+}
+
+
+@settings(max_examples=60)
+@given(st.data(), st.sampled_from(sorted(ROWS)), st.floats(-1e308, 1e308))
+def test_any_rows_and_any_limit_make_a_page_of_whole_elements_and_finite_places(data, problem_type, threshold):
+    actual, predicted, *probability = map(
+        list, zip(*data.draw(st.lists(ROWS[problem_type], min_size=1, max_size=9)), strict=True)
+    )
+    rows = MergedRows.of_values(
+        problem_type, np.zeros(len(actual), np.uint8), actual, predicted, probability[0] if probability else None
+    )
+    name, operator = LIMITS[problem_type]
+    with np.errstate(over="ignore"):
+        drawn = report_page(page(problem_type, rows, limits={name: Constraint(threshold, operator)}))
+    document = Document(drawn)
+    assert "Records" in document.text
+    places = document.values("d", "x", "x1", "x2", "y", "y1", "y2", "cx", "cy", "width", "height", "transform")
+    assert [place for place in places if re.search("nan|inf", place)] == []
 
 
 # --- in a run
