@@ -195,6 +195,7 @@ def analyze(
         judgement=judgement,
         capture_digest=merged["capture_digest"],
         ground_truth_digest=merged["ground_truth_digest"],
+        scripts={name: script.as_dict() for name, script in scripts.items()},
     )
     storage.write(join(prefix, PAGE), report_page(page))
     _write_or_delete(storage, join(prefix, STATISTICS), None if statistics is None else statistics.as_document())

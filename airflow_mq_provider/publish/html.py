@@ -490,6 +490,13 @@ def _provenance(page: Page) -> Markup:
         ("Constraints", code(monitor.constraints_uri, 400) if monitor.constraints_uri else "none"),
         ("Report", code(monitor.report_prefix(page.window), 400)),
     ]
+    items += [
+        (
+            kind.replace("_", " ").capitalize(),
+            Markup("{}; SHA-256 {}").format(code(one["uri"], 400), code(one["sha256"])),
+        )
+        for kind, one in page.scripts.items()
+    ]
     attributes = [
         Markup("{} {}").format(kind, code(attribute))
         for kind, attribute in (

@@ -33,6 +33,7 @@ class Page:
         judgement: None where nothing was judged.
         capture_digest: of the list of capture objects.
         ground_truth_digest: of the list of label objects.
+        scripts: that ran, by what they are: ``uri`` and ``sha256`` of each.
     """
 
     monitor: ModelQualityMonitor
@@ -46,6 +47,7 @@ class Page:
     judgement: Judgement | None
     capture_digest: str
     ground_truth_digest: str
+    scripts: Mapping[str, Mapping[str, str]]
 
     @property
     def problem_type(self) -> str:

@@ -147,6 +147,7 @@ def page(
         judgement=judgement if told.status != "NotJudged" else None,
         capture_digest="c" * 32,
         ground_truth_digest="d" * 32,
+        scripts={},
     )
 
 
@@ -334,6 +335,12 @@ def test_provenance_names_definition_inputs_and_settings():
         "at least 10 records", "s3://bucket/reports/churn/churn-quality/2026/11/02/12",
     ):  # fmt: skip
         assert said in told
+
+
+def test_scripts_that_ran_are_part_of_the_provenance():
+    script = {"uri": "s3://bucket/preprocess.py", "sha256": "e" * 64}
+    told = text(replace(page(), scripts={"record_preprocessor": script}))
+    assert f"Record preprocessors3://bucket/preprocess.py; SHA-256 {'e' * 64}" in told
 
 
 CODES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
