@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_mq_provider.engines import local
+from airflow_mq_provider.engines import local, task
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import join
 from tests.airflow_world import Churn, MakeDag, Runs
@@ -82,6 +82,7 @@ def test_a_task_that_an_executor_calls_daemonic_uses_all_its_workers(
     """As under Celery, whose workers may not have children; and with every amount of data worth a worker."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
     monkeypatch.setattr(local, "_SMALL", 0)
+    monkeypatch.setattr(task, "UNIT", 1)
     forked = []
     monkeypatch.setattr(local, "ProcessPoolExecutor", lambda *a, **k: forked.append(a) or ProcessPoolExecutor(*a, **k))
     dag = make_dag("model_quality_dag(monitor, workers=2, start_date=START)", endpoint_input=THREE_HOURS)
