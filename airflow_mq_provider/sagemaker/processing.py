@@ -157,7 +157,7 @@ def analysis_request(
         "metric_time": format_time(window.start),
         "sagemaker_endpoint_name": monitor.endpoint_name or "",
         "sagemaker_monitoring_schedule_name": monitor.name,
-        **_attributes(monitor),
+        **_attributes(monitor, monitor.input.inference_attribute, monitor.input.probability_attribute),
     }
     return _analysis(
         monitor,
@@ -207,7 +207,11 @@ def flat_analysis_request(
         "dataset_format": _FLAT_CSV,
         "dataset_source": _FLAT_PATH,
         "ground_truth_attribute": LABEL,
-        **_attributes(monitor, inference=PREDICTION, probability=PROBABILITY),
+        **_attributes(
+            monitor,
+            PREDICTION if monitor.input.inference_attribute else None,
+            PROBABILITY if monitor.input.probability_attribute else None,
+        ),
     }
     return _analysis(
         monitor,
@@ -263,8 +267,8 @@ def baseline_request(
         "ground_truth_attribute": ground_truth_attribute or monitor.ground_truth_attribute or LABEL,
         **_attributes(
             monitor,
-            inference=inference_attribute or monitor.input.inference_attribute,
-            probability=probability_attribute or monitor.input.probability_attribute,
+            inference_attribute or monitor.input.inference_attribute,
+            probability_attribute or monitor.input.probability_attribute,
         ),
     }
     if job_name is None:
@@ -348,21 +352,17 @@ def _image(settings: SageMakerSettings, region: str | None, faults: list[str]) -
         return ""
 
 
-def _attributes(monitor: ModelQualityMonitor, **columns: str | None) -> dict[str, str]:
-    """What names prediction and probability; ``columns`` are their names where the data is no captures."""
-    source = monitor.input
-    inference, probability = source.inference_attribute, source.probability_attribute
-    if columns:
-        inference = inference and columns["inference"]
-        probability = probability and columns["probability"]
+def _attributes(monitor: ModelQualityMonitor, inference: str | None, probability: str | None) -> dict[str, str]:
+    """What names prediction and probability to the analyzer, and the threshold."""
     made: dict[str, str] = {}
     if inference:
         made["inference_attribute"] = inference
     if probability:
         made["probability_attribute"] = probability
-    if source.probability_threshold_attribute is not None:
+    threshold = monitor.input.probability_threshold_attribute
+    if probability and threshold is not None:
         # a text, as all of an environment is
-        made["probability_threshold_attribute"] = str(source.probability_threshold_attribute)
+        made["probability_threshold_attribute"] = str(threshold)
     return made
 
 

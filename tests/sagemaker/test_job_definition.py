@@ -17,6 +17,7 @@ from airflow_mq_provider.sagemaker.job_definition import (
     same_definition,
     unknown_to_sagemaker,
 )
+from airflow_mq_provider.window import OffsetWarning
 from tests.sagemaker.conftest import ROLE, monitor
 
 REGION = "us-east-2"
@@ -242,6 +243,32 @@ def test_flags_that_a_format_leaves_out_are_off():
     exported = job_definition_request(monitor_from_definition(definition))
     assert exported["ModelQualityJobInput"]["BatchTransformInput"]["DatasetFormat"] == {"Csv": {"Header": False}}
     assert same_definition(definition, exported)
+
+
+def test_an_offset_that_is_no_iso_8601_comes_back_as_what_was_meant():
+    definition = copy.deepcopy(FULL)
+    definition["ModelQualityJobInput"]["BatchTransformInput"]["StartTimeOffset"] = "-PT2D"
+    with pytest.warns(OffsetWarning, match="'-P2D'"):
+        imported = monitor_from_definition(definition)
+    exported = job_definition_request(imported)
+    assert exported["ModelQualityJobInput"]["BatchTransformInput"]["StartTimeOffset"] == "-P2D"
+    assert same_definition(definition, exported)
+
+
+def test_slashes_at_the_end_of_places_are_dropped_and_make_no_difference():
+    definition = copy.deepcopy(FULL)
+    definition["ModelQualityJobInput"]["GroundTruthS3Input"]["S3Uri"] += "/"
+    definition["ModelQualityJobOutputConfig"]["MonitoringOutputs"][0]["S3Output"]["S3Uri"] += "/"
+    definition["ModelQualityJobInput"]["BatchTransformInput"]["DataCapturedDestinationS3Uri"] += "/"
+    exported = job_definition_request(monitor_from_definition(definition))
+    assert exported == FULL
+    assert same_definition(definition, exported)
+
+
+def test_a_place_by_https_is_refused_in_the_words_of_a_monitor():
+    assert "ground_truth_uri: must be s3://bucket/key" in broken(
+        ModelQualityJobInput__GroundTruthS3Input={"S3Uri": "https://s3.amazonaws.com/bucket/labels"}
+    )
 
 
 def test_settings_that_no_definition_holds_are_named():

@@ -65,6 +65,27 @@ def test_the_baseline_is_the_job_that_the_sdk_starts(real_jobs, accepted):
     }
 
 
+def test_a_baseline_may_have_columns_that_the_captures_have_not():
+    endpoint = {"probability_attribute": "0", "inference_attribute": None, "probability_threshold_attribute": 0.8}
+    request = baseline_request(
+        monitor(problem_type="BinaryClassification", endpoint=endpoint),
+        dataset_uri="s3://bucket/b.csv",
+        output_uri="s3://bucket/out",
+        dataset_format="csv",
+        ground_truth_attribute="_c2",
+        inference_attribute="_c1",
+        probability_attribute="_c0",
+        region=REGION,
+    )
+    told = {name: value for name, value in request["Environment"].items() if name.endswith("_attribute")}
+    assert told == {
+        "ground_truth_attribute": "_c2",
+        "inference_attribute": "_c1",
+        "probability_attribute": "_c0",
+        "probability_threshold_attribute": "0.8",
+    }
+
+
 def test_names_tell_monitor_and_scheduled_time_and_are_the_same_for_a_retry():
     name = job_name(monitor(), window(), "merge")
     assert name.startswith("abalone-monitoring-schedule-2021-05-merge-202105062300-")
