@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import sys
 import time
@@ -19,10 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from airflow_mq_provider import __version__
-from airflow_mq_provider.exceptions import ModelQualityError, MonitorError, WindowError
+from airflow_mq_provider.exceptions import InputError, ModelQualityError, MonitorError, RequestError, WindowError
 
 if TYPE_CHECKING:
     from airflow_mq_provider.monitor import ModelQualityMonitor
+    from airflow_mq_provider.sagemaker.compare import Comparison
     from airflow_mq_provider.window import Window
 
 DONE, FAILED, USAGE, VIOLATIONS, NOT_JUDGED = range(5)
@@ -32,15 +34,18 @@ DATASET_FORMATS = ("csv", "csv-header", "jsonl", "parquet")
 INTERRUPTED = 128 + signal.SIGINT
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code. Expected errors are printed in their four parts, without a traceback."""
+def main(arguments: Sequence[str] | None = None, *, sagemaker_client: Callable[[str | None], Any] | None = None) -> int:
+    """Run one command and return its exit code. Expected errors are printed in their four parts, without a traceback.
+
+    ``sagemaker_client`` makes boto3's client of a region, None being that of the environment; tests give another one.
+    """
     if arguments is None:
         # A process of our own: start-up is most of a small run. Threads of BLAS, which nothing here uses, and a search
         # for pydantic's plugins through every installed package are a tenth of it.
         for name, value in (("OPENBLAS_NUM_THREADS", "1"), ("PYDANTIC_DISABLE_PLUGINS", "true")):
             os.environ.setdefault(name, value)
     try:
-        code = _main(arguments)
+        code = _main(arguments, sagemaker_client or _sagemaker_client)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the answer has seen enough. Nothing more may be written, not even when Python closes its streams.
@@ -51,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _main(arguments: Sequence[str] | None) -> int:
+def _main(arguments: Sequence[str] | None, sagemaker_client: Callable[[str | None], Any]) -> int:
     given = _parser().parse_args(arguments)
+    given.sagemaker_client = sagemaker_client
     command: Callable[[argparse.Namespace], int] = given.command
     try:
         with warnings.catch_warnings():
@@ -157,13 +163,44 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("directory", metavar="DIR", help="an absent or empty folder, or one that holds a demo")
     demo.set_defaults(command=_demo)
 
-    for command in (window, run, baseline, demo):
+    move = commands.add_parser("import", help="a SageMaker job definition as a monitor, and as a DAG file")
+    move.add_argument(
+        "source",
+        metavar="NAME|FILE",
+        help="a monitoring schedule or a job definition in the account, or a file that holds what describing one answers",
+    )
+    move.add_argument("--output", metavar="FILE", help="a new file for the monitor; else it is printed")
+    move.add_argument("--dag", metavar="FILE", help="a new DAG file; the monitor goes to --output, else beside it")
+    move.add_argument("--capture-uri", metavar="URI", help="where the endpoint's captures lie, if it does not say so")
+    move.add_argument(
+        "--schedule", metavar="CRON", type=_cron, help="when the DAG runs, in UTC, if not as the schedule in SageMaker"
+    )
+    _add_region(move)
+    move.set_defaults(command=_import)
+
+    export = commands.add_parser(
+        "export", help="the CreateModelQualityJobDefinition request that makes the monitor again"
+    )
+    _add_monitor(export)
+    _add_region(export)
+    export.set_defaults(command=_export)
+
+    compare = commands.add_parser("compare", help="two executions of one window, metric by metric")
+    for side in ("a", "b"):
+        compare.add_argument(side, metavar=side.upper(), help="a statistics.json or the folder of one; a path or URI")
+    compare.set_defaults(command=_compare)
+
+    for command in (window, run, baseline, demo, move, export, compare):
         command.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
     return parser
 
 
 def _add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("monitor", metavar="MONITOR", help="a YAML or JSON file")
+
+
+def _add_region(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--region", metavar="REGION", help="of SageMaker (default: that of the AWS configuration)")
 
 
 def _add_interval_start(parser: argparse.ArgumentParser) -> None:
@@ -179,6 +216,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, came {text!r}")
     return number
+
+
+def _cron(text: str) -> str:
+    if len(text.split()) != 5 and not re.fullmatch(r"@[a-z]+", text):
+        raise argparse.ArgumentTypeError(f"expected a cron expression of five fields, came {text!r}")
+    return text
 
 
 def _tolerance(text: str) -> float:
@@ -257,6 +300,99 @@ def _demo(given: argparse.Namespace) -> int:
     lines.append(f"scheduled times from {scheduled[0]} to {scheduled[-1]}, a day apart")
     _answer(given, answer, lambda: lines)
     return DONE
+
+
+def _import(given: argparse.Namespace) -> int:
+    from airflow_mq_provider import moving
+
+    if os.path.sep in given.source or given.source.endswith(".json") or os.path.isfile(given.source):
+        found = moving.in_file(given.source)
+    else:
+        found = moving.in_account(given.source, given.sagemaker_client(given.region))
+    moved = moving.moved(found, capture_uri=given.capture_uri)
+    for note in moved.notes:
+        print(f"note: {note}", file=sys.stderr)
+    cron = given.schedule or moved.cron
+    output = given.output or (given.dag and os.path.splitext(given.dag)[0] + ".yaml")
+    if given.dag and cron is None and moved.schedule_name is None:
+        raise RequestError(
+            ["schedule: is needed for a DAG, and a job definition does not say when it runs; came none"],
+            where=f"job definition {moved.definition_name!r}",
+            next_step="give --schedule, such as --schedule '0 * * * *', or import by the name of the schedule that runs it",
+        )
+    text = moved.monitor.to_json() if output and output.endswith(".json") else moved.monitor.to_yaml()
+    lines = [] if output else text.rstrip().splitlines()
+    files = {output: text} if output else {}
+    if given.dag:
+        beside = os.path.relpath(output, os.path.dirname(given.dag) or os.path.curdir)
+        what = f"schedule {moved.schedule_name}" if moved.schedule_name else f"job definition {moved.definition_name}"
+        files[given.dag] = moving.dag_file(
+            moved.monitor, monitor_file=beside, cron=cron, moved_from=f"SageMaker's {what}"
+        )
+    moving.write_new(files)
+    lines += [f"written       {path}" for path in files]
+    answer = {
+        "monitor": json.loads(moved.monitor.to_json()),
+        "job_definition": moved.definition_name,
+        "schedule": moved.schedule_name,
+        "cron": cron,
+        "output": output,
+        "dag": given.dag,
+        "notes": list(moved.notes),
+    }
+    _answer(given, answer, lambda: lines)
+    return DONE
+
+
+def _export(given: argparse.Namespace) -> int:
+    from airflow_mq_provider.sagemaker.job_definition import job_definition_request, unknown_to_sagemaker
+
+    monitor = _monitor(given)
+    region = given.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    request = job_definition_request(monitor, region=region)
+    for name in unknown_to_sagemaker(monitor):
+        print(f"note: SageMaker has no {name}, and will judge without it", file=sys.stderr)
+    # a request is JSON, asked for or not
+    print(json.dumps(request, indent=2, allow_nan=False))
+    return DONE
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from airflow_mq_provider.quality.documents import loads
+    from airflow_mq_provider.sagemaker.compare import compare
+    from airflow_mq_provider.storage import Storage, join
+
+    storage = Storage()
+    statistics: list[Mapping[str, Any]] = []
+    violations: list[Mapping[str, Any] | None] = []
+    for side in (given.a, given.b):
+        uri = side if side.endswith(".json") else join(side, "statistics.json")
+        beside = join(uri.rpartition("/")[0] or ".", "constraint_violations.json")
+        statistics.append(loads(storage.read(uri), uri))
+        violations.append(loads(storage.read(beside), beside) if storage.exists(beside) else None)
+    found = compare(
+        *statistics, a_violations=violations[0], b_violations=violations[1], a_source=given.a, b_source=given.b
+    )
+    _answer(given, found.as_dict(), lambda: _side_by_side(found))
+    return DONE
+
+
+def _sagemaker_client(region: str | None) -> Any:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.session.Session(region_name=region).client(
+            "sagemaker", config=Config(retries={"mode": "adaptive", "max_attempts": 8})
+        )
+    except BotoCoreError as error:
+        raise InputError(
+            expected="a region and a profile to ask SageMaker with",
+            came=f"{type(error).__name__}: {error}",
+            where="the AWS configuration of this environment",
+            next_step="give --region, or correct AWS_DEFAULT_REGION and AWS_PROFILE",
+        ) from error
 
 
 def _monitor(given: argparse.Namespace) -> ModelQualityMonitor:
@@ -376,6 +512,25 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
     lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
     lines += [f"{name:<13} {report['output']}/{document}" for name, document in _DOCUMENTS.items()]
     return lines
+
+
+def _side_by_side(found: Comparison) -> list[str]:
+    """A comparison as compact text: a line for each metric, and why where that is not plain."""
+    lines = [found.verdict, f"a             {found.a}", f"b             {found.b}"]
+    for rows in (found.metrics, found.violations or ()):
+        width = max((len(row.name) for row in rows), default=0)
+        if rows is found.violations:
+            lines.append("violations")
+        for row in rows:
+            values = "" if rows is found.violations else f"  {_number(row.a):>12}  {_number(row.b):>12}"
+            lines.append(f"  {row.name:<{width}}{values}  {row.verdict}{f': {row.note}' if row.note else ''}")
+    if found.violations is None:
+        lines.append("violations    not compared: one side has no constraint_violations.json")
+    return lines
+
+
+def _number(value: float | str | None) -> str:
+    return "–" if value is None else value if isinstance(value, str) else f"{value:.6g}"
 
 
 def _others(block: Mapping[str, Any], *names: str) -> str:

@@ -84,6 +84,22 @@ def test_the_recipe_for_predictions_that_sagemaker_did_not_capture_works(tmp_pat
     assert capsys.readouterr().out.splitlines()[0] == said[1]
 
 
+def test_the_commands_of_moving_over_are_commands():
+    commands = [one for one in snippets(ROOT / "docs/moving-over.md", "text") if one.startswith("model-quality ")]
+    assert [command.split()[1] for command in commands] == ["import", "window", "compare"]
+    for command in commands:
+        cli._parser().parse_args(command.split()[1:])
+
+
+def test_moving_over_names_the_calls_that_an_import_makes():
+    told = re.search(r"Live, it asks (.*?), with", (ROOT / "docs/moving-over.md").read_text())
+    asked = re.findall(r'_asked\(\s*client,\s*"(\w+)"', (PACKAGE / "moving.py").read_text())
+    assert told is not None
+    assert set(re.split(r", | and ", told[1])) == {
+        "".join(word.capitalize() for word in operation.split("_")) for operation in asked
+    }
+
+
 def test_every_rule_that_the_package_cites_is_stated():
     stated = set(re.findall(r"^- \*\*([A-Z]\d)\*\*", (ROOT / "docs/rules.md").read_text(), re.MULTILINE))
     cited = {
