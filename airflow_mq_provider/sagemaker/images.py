@@ -68,7 +68,7 @@ def _image(kind: str, region: str) -> str:
     if account is None:
         raise RequestError(
             [f"sagemaker.image_uri: is needed, as no account of Model Monitor is known for the region {region!r}"],
-            where=f"the table of {len(table['registries'])} regions that the SageMaker SDK lists",
+            where=f"the {len(regions())} regions that the SageMaker SDK lists",
             next_step="write there the URI of the analyzer's image in that region, as AWS tells it "
             f"(ACCOUNT.dkr.ecr.{region}.amazonaws.com/{table['repositories']['analyzer']}), or name another region",
         )

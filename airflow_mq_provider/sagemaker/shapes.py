@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from airflow_mq_provider.exceptions import OffsetError, RequestError
 from airflow_mq_provider.monitor import ModelQualityMonitor, SageMakerSettings, label_text, name_fault
-from airflow_mq_provider.sagemaker.images import analyzer_image, region_of
+from airflow_mq_provider.sagemaker.images import analyzer_image
 from airflow_mq_provider.window import OffsetWarning, parse_offset
 
 #: where SageMaker's containers find their input and leave their output, unless a monitor says otherwise
@@ -78,12 +78,6 @@ def image_of(monitor: ModelQualityMonitor, region: str | None, faults: list[str]
     except RequestError as error:
         faults.extend(error.faults)
         return ""
-
-
-def region_for(monitor: ModelQualityMonitor, region: str | None) -> str | None:
-    """The region given, or that of the declared image."""
-    image = settings_of(monitor).image_uri
-    return region or (region_of(image) if image else None)
 
 
 def environment_of(monitor: ModelQualityMonitor, faults: list[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import botocore.session
 from botocore.validate import ParamValidator
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_mq_provider.exceptions import MonitorError
@@ -21,6 +21,9 @@ from airflow_mq_provider.sagemaker.job_definition import (
     monitor_from_definition,
 )
 from airflow_mq_provider.sagemaker.schedule import airflow_cron, cadence, sagemaker_cron
+
+# how long a large request takes to make is a matter of the machine and its load, which is no test's business
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])
 
 ROLE = "arn:aws:iam::123456789012:role/monitor"
 names = st.from_regex(r"[a-zA-Z0-9](-{0,2}[a-zA-Z0-9]){0,20}", fullmatch=True)
@@ -91,14 +94,26 @@ def of_shape(shape: Any) -> st.SearchStrategy[Any]:
     return st.text("abc,", max_size=min(9, shape.metadata.get("max", 9)))
 
 
+@cache
+def whole() -> st.SearchStrategy[Any]:
+    return of_shape(input_shape())
+
+
+@cache
+def one_input(kind: str) -> st.SearchStrategy[Any]:
+    return of_shape(input_shape().members["ModelQualityJobInput"].members[kind])
+
+
 @st.composite
 def requests(draw: st.DrawFn) -> dict[str, Any]:
     """A request that SageMaker would take: exactly one input, with the attributes that its problem needs."""
-    request: dict[str, Any] = copy.deepcopy(draw(of_shape(input_shape())))
+    request: dict[str, Any] = copy.deepcopy(draw(whole()))
     job_input = request["ModelQualityJobInput"]
     kind, other = draw(st.permutations(["EndpointInput", "BatchTransformInput"]))
     job_input.pop(other, None)
-    source = job_input.setdefault(kind, draw(of_shape(input_shape().members["ModelQualityJobInput"].members[kind])))
+    if kind not in job_input:
+        job_input[kind] = copy.deepcopy(draw(one_input(kind)))
+    source = job_input[kind]
     job_input["GroundTruthS3Input"] = {"S3Uri": draw(s3_uris)}
     app = request["ModelQualityAppSpecification"]
     problem = app.setdefault("ProblemType", "BinaryClassification")
@@ -149,6 +164,7 @@ def assert_accepted(request: dict[str, Any]) -> None:
     assert not report.has_errors(), report.generate_report()
 
 
+@unhurried
 @given(requests())
 def test_a_definition_survives_being_a_monitor(request):
     assert_accepted(request)
@@ -161,12 +177,14 @@ def test_a_definition_survives_being_a_monitor(request):
     assert job_definition_request(monitor_from_definition(exported)) == exported
 
 
+@unhurried
 @given(requests())
 def test_an_imported_monitor_survives_its_file(request):
     imported = monitor_from_definition(request)
     assert ModelQualityMonitor.from_text(imported.to_yaml(), "monitor.yaml") == imported
 
 
+@unhurried
 @given(requests())
 def test_what_is_described_is_what_was_requested(request):
     assert definition_diff(described(request), request) == []
@@ -192,7 +210,7 @@ batches = st.fixed_dictionaries(
     },
     optional=optional,
 )
-settings = st.fixed_dictionaries(
+sagemaker_settings = st.fixed_dictionaries(
     {"role_arn": st.just(ROLE), "image_uri": words},
     optional={
         "instance_type": st.sampled_from(["ml.t3.large", "ml.m5.xlarge"]),
@@ -225,7 +243,7 @@ declarations = st.builds(
             "problem_type": st.just("BinaryClassification"),
             "ground_truth_uri": s3_uris,
             "output_uri": s3_uris,
-            "sagemaker": settings,
+            "sagemaker": sagemaker_settings,
         }
     ),
     endpoints.map(lambda part: {"endpoint_input": part}) | batches.map(lambda part: {"batch_transform_input": part}),
@@ -240,6 +258,7 @@ declarations = st.builds(
 )
 
 
+@unhurried
 @given(declarations, names)
 def test_a_monitor_survives_being_a_definition(declared, definition_name):
     """All of it comes back that SageMaker knows; its schedule, its endpoint and its tags tell the rest."""
