@@ -17,6 +17,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,13 @@ def analyze(
     engine: str = "local",
     workers: int | None = None,
     allow_scripts: bool = False,
+    cadence: timedelta | None = None,
 ) -> dict[str, Any]:
     """Judge the merged rows and write the documents, ``report.json`` last. Returns that report's content.
 
     Merges first where no hand-over of the same window and definition stands under ``merged/``, as after an earlier
-    report: the `as_of` given, or the hand-over's, then says which labels count.
+    report: the `as_of` given, or the hand-over's, then says which labels count. Where the `cadence` of the runs is given,
+    the report's ``timings`` say whether merge and analysis together took longer.
 
     Raises:
         ScriptError: the monitor has a script, and `allow_scripts` is off; or its post-analytics processor failed.
@@ -218,7 +221,7 @@ def analyze(
         output=prefix,
         engine=merged["engine"],
         versions=_versions(),
-        timings={"merge_seconds": merged["merge_seconds"], "analyze_seconds": round(time.monotonic() - started, 3)},
+        timings=_timings(merged["merge_seconds"], time.monotonic() - started, cadence),
         statistics=statistics,
         judgement=judgement,
         capture_digest=merged["capture_digest"],
@@ -382,6 +385,14 @@ def _merged(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: 
 
 def _as_of(handover: Mapping[str, Any]) -> AsOf:
     return AsOf(parse_time(handover["ground_truth_as_of"], field="ground_truth_as_of"), handover["as_of_source"])
+
+
+def _timings(merge_seconds: float, analyze_seconds: float, cadence: timedelta | None) -> dict[str, float | bool]:
+    timings: dict[str, float | bool] = {"merge_seconds": merge_seconds, "analyze_seconds": round(analyze_seconds, 3)}
+    if cadence is not None:
+        seconds = cadence.total_seconds()
+        timings |= {"cadence_seconds": seconds, "longer_than_cadence": merge_seconds + analyze_seconds > seconds}
+    return timings
 
 
 def _versions() -> dict[str, str]:

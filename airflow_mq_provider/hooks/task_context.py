@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -144,6 +145,20 @@ def run_as_of(opened: OpenedMonitor, context: Context, satisfied: Mapping[str, s
     return ground_truth_as_of(
         chosen or "schedule", opened.window, max_delay=opened.monitor.ground_truth_max_delay, source=source
     )
+
+
+def run_cadence(window: Window, context: Context) -> timedelta | None:
+    """Return how long the schedule leaves to the run of this window: from one scheduled time to the next.
+
+    None without a schedule, and of a window that was given by hand, which is none of the schedule's.
+    """
+    from airflow_mq_provider.airflow_internals import schedule_periods
+
+    periods = schedule_periods(context["dag"].timetable)
+    if periods is None or window.source == "params":
+        return None
+    start, end = periods(window.scheduled_time)
+    return end - start
 
 
 def engine_and_workers(engine: str | None, workers: int | None) -> tuple[str, int | None]:

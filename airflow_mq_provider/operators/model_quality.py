@@ -7,7 +7,7 @@ run again, at any time and as often as one likes: the same inputs give the same 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
@@ -22,6 +22,7 @@ from airflow_mq_provider.hooks.task_context import (
     open_monitor,
     progress_log,
     run_as_of,
+    run_cadence,
     scripts_allowed,
 )
 from airflow_mq_provider.links.model_quality import ModelQualityReportLink
@@ -203,11 +204,12 @@ class QualityAnalysisOperator(_MonitorOperator):
                 engine=engine,
                 workers=workers,
                 allow_scripts=scripts_allowed(),
+                cadence=run_cadence(opened.window, context),
             )
         uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
         self.written_report = (uri, opened.region)
         self.log.info("%s: %s %s Report: %s", report["monitor"], report["status"], report["reason"] or "", uri)
-        self._compare_with_cadence(report, opened.window, context)
+        self._warn_of_cadence(report["timings"])
         run_type = str(context["dag_run"].run_type.value)
         newest = is_newest(opened.storage, opened.monitor, opened.window)
         self._emit(event_of(report, uri=uri, run_type=run_type, newest=newest), context)
@@ -220,20 +222,13 @@ class QualityAnalysisOperator(_MonitorOperator):
         else:
             outlet.extra = event
 
-    def _compare_with_cadence(self, report: Mapping[str, Any], window: Window, context: Context) -> None:
+    def _warn_of_cadence(self, timings: Mapping[str, float]) -> None:
         """Say in the log when a run takes longer than its schedule leaves it: sooner or later the runs pile up."""
-        from airflow_mq_provider.airflow_internals import schedule_periods
-
-        periods = schedule_periods(context["dag"].timetable)
-        if periods is None:
-            return
-        start, end = periods(window.scheduled_time)
-        seconds = sum(report["timings"].values())
-        if seconds > (end - start).total_seconds():
+        if timings.get("longer_than_cadence"):
             self.log.warning(
                 "This run took %.0f s, its schedule comes every %s: runs will queue. docs/airflow.md, sizing of workers.",
-                seconds,
-                end - start,
+                timings["merge_seconds"] + timings["analyze_seconds"],
+                timedelta(seconds=timings["cadence_seconds"]),
             )
 
 

@@ -26,18 +26,18 @@ def report_document(
     output: str,
     engine: str,
     versions: Mapping[str, str],
-    timings: Mapping[str, float],
+    timings: Mapping[str, float | bool],
     statistics: Statistics | None = None,
     judgement: Judgement | None = None,
     capture_digest: str | None = None,
     ground_truth_digest: str | None = None,
-    run_type: str | None = None,
     scripts: Mapping[str, Mapping[str, str]] | None = None,
     replaces: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put the result of a run together, ready for JSON.
 
-    Every key is always there but ``run_type``, ``scripts`` and ``replaces``, which are where they are given.
+    Every key is always there but ``scripts`` and ``replaces``, which are where they are given. What started the run is not part
+    of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
     Args:
         monitor: its name.
@@ -51,12 +51,11 @@ def report_document(
         output: the prefix under which the documents of this run lie.
         engine: that merged and counted.
         versions: of what took part, by name.
-        timings: seconds by step.
+        timings: seconds by step, and whether a run took longer than its cadence.
         statistics: None where there was nothing to compute: ``metrics`` is then empty.
         judgement: None where there were no constraints, or nothing to hold against them.
         capture_digest: of the list of capture objects.
         ground_truth_digest: of the list of label objects.
-        run_type: what started the run.
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256``.
         replaces: the window and definition of the report that stood in this place, where they were others.
     """
@@ -81,8 +80,6 @@ def report_document(
         "versions": dict(versions),
         "timings": dict(timings),
     }
-    if run_type is not None:
-        report["run_type"] = run_type
     if scripts:
         report["scripts"] = {name: dict(script) for name, script in scripts.items()}
     if replaces is not None:

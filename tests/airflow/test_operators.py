@@ -92,6 +92,45 @@ def test_a_task_that_an_executor_calls_daemonic_uses_all_its_workers(
     assert churn.report(NINE)["merge"]["matched"] == 24
 
 
+# --- how long it took
+
+
+def test_a_report_tells_the_cadence_of_its_schedule(make_dag: MakeDag, runs: Runs, churn: Churn) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    timings = churn.report(NINE)["timings"]
+    assert (timings["cadence_seconds"], timings["longer_than_cadence"]) == (3600, False)
+
+
+def test_a_run_that_took_longer_than_its_cadence_says_so_in_log_and_report(
+    make_dag: MakeDag, runs: Runs, churn: Churn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A schedule of every microsecond, as no data could be slow enough for a test."""
+    dag = make_dag("model_quality_dag(monitor, schedule=timedelta(microseconds=1), start_date=START)")
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    runs.finish(dag)
+    assert churn.report(NINE)["timings"]["longer_than_cadence"] is True
+    assert "its schedule comes every 0:00:00.000001" in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "conf"),
+    [
+        ('"0 * * * *"', {"window_start": "2026-11-10T06:00:00Z", "window_end": "2026-11-10T09:00:00Z"}),
+        ("None", {}),
+    ],
+    ids=["by hand", "no schedule"],
+)
+def test_a_run_that_is_none_of_a_schedule_has_no_cadence(
+    make_dag: MakeDag, runs: Runs, schedule: str, conf: dict[str, str]
+) -> None:
+    dag = make_dag(f"model_quality_dag(monitor, schedule={schedule}, start_date=START)", endpoint_input=THREE_HOURS)
+    runs.trigger(dag, **AT_NINE, conf=conf)
+    runs.finish(dag)
+    assert set(runs.xcom(dag, "analyze_quality")["timings"]) == {"merge_seconds", "analyze_seconds"}
+
+
 # --- run again
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from airflow_mq_provider.links.model_quality import link_to
 from airflow_mq_provider.operators.model_quality import is_newest
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import Window
-from tests.airflow_world import Churn, MakeDag, Runs
+from tests.airflow_world import Churn
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 
@@ -77,20 +76,6 @@ def test_a_report_that_is_not_whole_and_one_of_an_explicit_window_are_not_later(
 )
 def test_a_link_opens_the_report_where_it_lies(uri: str, region: str | None, link: str) -> None:
     assert link_to(uri, region) == link
-
-
-def test_a_run_that_takes_longer_than_its_cadence_says_so(
-    make_dag: MakeDag, runs: Runs, churn: Churn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A schedule of every microsecond, as no data could be slow enough for a test."""
-    churn.hours(datetime(2026, 11, 10, 8, tzinfo=UTC), 1)
-    hasty = make_dag(
-        "model_quality_dag(monitor, schedule=timedelta(microseconds=1), start_date=START)",
-        endpoint_input={"start_time_offset": "-PT1H", "end_time_offset": "-PT0H"},
-    )
-    runs.trigger(hasty, logical_date="2026-11-10T09:00:00Z")
-    assert set(runs.finish(hasty).values()) == {"success"}
-    assert "its schedule comes every 0:00:00.000001" in "".join(capfd.readouterr())
 
 
 def test_storage_that_holds_years_is_listed_from_the_window_on(churn: Churn) -> None:

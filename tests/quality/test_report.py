@@ -148,9 +148,5 @@ def test_a_report_names_the_one_that_it_replaces():
     assert report(replaces=former)["replaces"] == former
 
 
-def test_a_report_says_what_started_the_run_where_that_is_known():
-    assert report(run_type="backfill")["run_type"] == "backfill"
-
-
 def test_a_report_names_the_versions_that_took_part():
     assert report()["versions"] == {"airflow_mq_provider": "0.1.0"}

@@ -260,3 +260,20 @@ def test_a_baseline_reads_every_format_alike(world: World, tmp_path: Path, datas
         "0": {"0": 4, "1": 0},
         "1": {"0": 2, "1": 4},
     }
+
+
+# --- how long it took
+
+
+@pytest.mark.parametrize(("cadence", "longer"), [(timedelta(microseconds=1), True), (timedelta(days=1), False)])
+def test_a_run_that_took_longer_than_its_cadence_says_so_in_the_report(
+    world: World, cadence: timedelta, longer: bool
+) -> None:
+    run.analyze(world.monitor(), world.window(), storage=world.storage, cadence=cadence)
+    timings = json.loads(world.read("report.json"))["timings"]
+    assert timings["cadence_seconds"] == cadence.total_seconds()
+    assert timings["longer_than_cadence"] is longer
+
+
+def test_a_run_without_a_cadence_says_nothing_of_one(world: World) -> None:
+    assert set(world.run()["timings"]) == {"merge_seconds", "analyze_seconds"}
