@@ -38,6 +38,7 @@ import numpy as np
 
 from airflow_mq_provider.exceptions import InputError, ModelQualityError, OutputError
 from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.quality.metrics import HEADLINES
 from airflow_mq_provider.window import analysis_window, format_time, hour_folder
 
 if TYPE_CHECKING:
@@ -473,14 +474,6 @@ def judge(root: Path | str, *, progress: Callable[[str], None] = _unsaid) -> lis
     return reports
 
 
-HEADLINE = {
-    "BinaryClassification": ("recall", "precision", "auc"),
-    "MulticlassClassification": ("accuracy", "weighted_f1"),
-    "Regression": ("rmse", "r2"),
-}
-"""The metrics that the table shows."""
-
-
 def table(reports: Sequence[dict[str, Any]], root: Path | str) -> str:
     """The reports as one table in plain text, and the column that changed."""
     header = ("monitor", "window", "captured", "labelled", "coverage", "status", "metrics", "violations", "report")
@@ -495,7 +488,7 @@ def table(reports: Sequence[dict[str, Any]], root: Path | str) -> str:
                 str(captured - report["merge"]["captures_without_label"]),
                 "-" if coverage is None else f"{coverage:.1%}",
                 report["status"],
-                "  ".join(_shown(name, report) for name in HEADLINE[report["problem_type"]]),
+                "  ".join(_shown(name, report) for name in HEADLINES[report["problem_type"]]),
                 ", ".join(violation["metric_name"] for violation in report["violations"]) or "none",
                 _below(report, root),
             )

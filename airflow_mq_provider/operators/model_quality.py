@@ -38,13 +38,6 @@ if TYPE_CHECKING:
 ON_VIOLATION = ("continue", "fail")
 ON_NOT_JUDGED = ("continue", "fail", "skip")
 
-HEADLINES: dict[str, tuple[str, ...]] = {
-    "BinaryClassification": ("accuracy", "f1", "auc"),
-    "MulticlassClassification": ("accuracy", "weighted_f1"),
-    "Regression": ("rmse", "mae", "r2"),
-}
-"""The metrics that asset events carry, and pages show first, by problem type."""
-
 
 def report_asset(monitor_name: str) -> Asset:
     """Return the asset that stands for a monitor's reports; a retraining DAG takes it as its ``schedule``.
@@ -241,6 +234,8 @@ def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def event_of(report: Mapping[str, Any], *, uri: str, run_type: str, newest: bool) -> dict[str, Any]:
     """Return what the event on a monitor's asset carries (rule O4)."""
+    from airflow_mq_provider.quality.metrics import HEADLINES
+
     headlines = HEADLINES[report["problem_type"]]
     metrics = report["metrics"]
     return {

@@ -112,6 +112,17 @@ METRICS: Final[tuple[MetricInfo, ...]] = (
 )
 
 
+HEADLINES: Final[dict[str, tuple[str, ...]]] = {
+    BINARY: ("recall", "precision", "auc"),
+    MULTICLASS: ("accuracy", "weighted_f1"),
+    REGRESSION: ("rmse", "mae", "r2"),
+}
+"""The few metrics, by problem type, that tell most where there is no room for all: in a table's row, in an asset event.
+
+Not the accuracy of a binary model: where one class is rare, a model that never finds it has a high one.
+"""
+
+
 def metrics_of(problem_type: str) -> dict[str, MetricInfo]:
     """The metrics of a problem type by name, in SageMaker's order."""
     return {info.name: info for info in METRICS if info.problem_type == problem_type}

@@ -263,7 +263,7 @@ def test_every_analysis_tells_its_asset_also_where_the_run_is_failed_afterwards(
     violated, unjudged = runs.asset_events("x-model-quality://of-events")
     assert violated["status"] == "CompletedWithViolations"
     assert violated["window"]["start"] == "2026-11-10T08:00:00Z"
-    assert violated["metrics"]["accuracy"] == 1.0
+    assert violated["metrics"] == {"recall": 1.0, "precision": 1.0, "auc": 1.0}
     assert (violated["run_type"], violated["newest_window"]) == ("manual", True)
     assert (unjudged["status"], unjudged["newest_window"]) == ("NotJudged", False)
     assert unjudged["reason"]
