@@ -9,7 +9,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system check format bench constraints clean
+.PHONY: help venv demo test test-system check format readme bench constraints clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,15 +44,19 @@ test: $(READY) ## run the tests on two processes
 test-system: $(READY) ## run what needs a whole Airflow: scheduler, executor, triggerer and API server
 	$(BIN)/python -m pytest -m system tests/system $(ARGS)
 
-check: $(READY) ## format, lint, types and the contracts between rooms
+check: $(READY) ## format, lint, types, the contracts between rooms, and README's samples against the demo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/readme_samples.py --check
 
 format: $(READY) ## write the format, and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+readme: $(READY) ## write what README shows of the demo anew
+	$(BIN)/python tools/readme_samples.py
 
 bench: $(READY) ## measure speed and memory against copying the same bytes
 	$(BIN)/python benchmarks/run.py $(ARGS)

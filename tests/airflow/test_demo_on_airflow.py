@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+README = Path(__file__).parents[2] / "README.md"
 SCRIPT = Path(__file__).parents[2] / "tools" / "demo_on_airflow.py"
 
 
@@ -44,6 +45,9 @@ def test_the_demo_judges_every_window_on_airflow_and_may_be_run_again(tmp_path: 
     assert violated == {("diabetes", f"2026-11-{day:02}") for day in range(5, 9)}
     changed = json.loads((tmp_path / "demo" / "what-changed.json").read_text())
     assert changed["column"] in tables[0]
+    shown = [line.split() for line in README.read_text().splitlines() if line.startswith("diabetes  2026")]
+    assert shown == [line.split() for line in tables[0].splitlines() if line.startswith("diabetes  2026")]
+    assert len(shown) == 8
     for row in judged:
         assert (tmp_path / "demo" / row[-1] / "report.json").is_file()
 
