@@ -9,7 +9,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system check format readme bench constraints clean
+.PHONY: help venv demo test test-system test-lowest check format readme bench constraints clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,21 @@ test: $(READY) ## run the tests on two processes
 test-system: $(READY) ## run what needs a whole Airflow: scheduler, executor, triggerer and API server
 	$(BIN)/python -m pytest -m system tests/system $(ARGS)
 
+# The lowest versions that pyproject.toml admits, with the companions of their time: an environment of its own.
+LOWEST := .venv-lowest
+LOWEST_COMPANIONS := 2025-12-15
+
+$(LOWEST)/.ready: constraints-lowest.txt pyproject.toml $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	VIRTUAL_ENV="$(CURDIR)/$(LOWEST)" $(BIN)/uv pip sync --quiet constraints-lowest.txt
+	VIRTUAL_ENV="$(CURDIR)/$(LOWEST)" $(BIN)/uv pip install --quiet --no-deps -b constraints.txt -e .
+	@touch $@
+
+# The project's own declarations and the demo's figures are tested with the pinned versions only.
+test-lowest: $(LOWEST)/.ready ## run the tests with the lowest versions that are claimed, Airflow's among them
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile \
+	    --ignore tests/test_project.py --ignore tests/demo --ignore tests/airflow/test_demo_on_airflow.py $(ARGS)
+
 check: $(READY) ## format, lint, types, the contracts between rooms, and README's samples against the demo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -62,11 +77,14 @@ bench: $(READY) ## measure speed and memory against copying the same bytes
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 # Keeps the versions that are there where they still fit; ARGS=--upgrade takes the newest of everything.
-constraints: ## resolve the dependencies again and write constraints.txt
+constraints: ## resolve the dependencies again and write constraints.txt and constraints-lowest.txt
 	@test -x $(BIN)/uv || $(MAKE) venv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --python-version 3.11 \
 	    --no-header --no-annotate --no-emit-index-url --quiet $(ARGS) -o constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group test --python-version 3.11 \
+	    --resolution lowest-direct --exclude-newer $(LOWEST_COMPANIONS) \
+	    --no-header --no-annotate --no-emit-index-url --quiet -o constraints-lowest.txt
 
 clean: ## remove the environment, the demo and everything that tools left
-	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-lowest demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,12 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _INSTANT = timedelta(microseconds=1)
+
+_HOMES = {
+    "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
+    "AirflowSkipException": ("airflow.sdk.exceptions", "airflow.exceptions"),
+    "CronDataIntervalTimetable": ("airflow.sdk", "airflow.timetables.interval"),
+    "DeltaDataIntervalTimetable": ("airflow.sdk", "airflow.timetables.interval"),
+    "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+}
+"""Public names that moved into the task SDK with Airflow 3.2, and where earlier versions keep them."""
+
+
+def of_airflow(name: str) -> Any:
+    """Return one of the names in `_HOMES` from where this version of Airflow keeps it."""
+    now, before = _HOMES[name]
+    try:
+        return getattr(import_module(now), name)
+    except (ImportError, AttributeError):
+        return getattr(import_module(before), name)
 
 
 def schedule_periods(timetable: Any) -> Callable[[datetime], tuple[datetime, datetime]] | None:
@@ -27,10 +46,7 @@ def schedule_periods(timetable: Any) -> Callable[[datetime], tuple[datetime, dat
 
     ``timetable`` is that of a parsed DAG. Manual, asset-triggered, once and continuous schedules give None.
     """
-    # The task SDK's timetables only declare, those of the core compute. No public function leads from one to the other.
-    from airflow.serialization.encoders import coerce_to_core_timetable
-
-    core = coerce_to_core_timetable(timetable)
+    core = _core_timetable(timetable)
     core = getattr(core, "timetable", core)  # of assets or time, the time
     if (latest := _latest_tick(core)) is not None:
         return lambda time: (latest(latest(time) - _INSTANT), latest(time))
@@ -39,6 +55,15 @@ def schedule_periods(timetable: Any) -> Callable[[datetime], tuple[datetime, dat
     if not core.periodic:
         return None
     return lambda time: _inferred(core, time)
+
+
+def _core_timetable(timetable: Any) -> Any:
+    """Return the timetable that computes; those of the task SDK only declare. No public function leads to it."""
+    try:
+        from airflow.serialization.encoders import coerce_to_core_timetable
+    except ImportError:  # before Airflow 3.2 DAG files hold the core's own
+        return timetable
+    return coerce_to_core_timetable(timetable)
 
 
 def _latest_tick(core: Any) -> Callable[[datetime], datetime] | None:
@@ -97,6 +122,19 @@ def let_task_have_children() -> None:
 
     # There is no public way: the setter refuses once a process runs.
     multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
+
+
+def event_by_alias(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an asset event's content as this version of Airflow takes it for an asset to which an alias leads.
+
+    Before 3.2 Airflow hashes each value and fails the task over one that is a mapping or a list: those become JSON text there.
+    """
+    import json
+    from importlib.metadata import version
+
+    if tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 2):
+        return event
+    return {name: json.dumps(value) if isinstance(value, (dict, list)) else value for name, value in event.items()}
 
 
 def in_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Awaitable[Result]]:

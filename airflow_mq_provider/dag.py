@@ -10,8 +10,9 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, DeltaDataIntervalTimetable, Param, TaskGroup
+from airflow.sdk import DAG, Param, TaskGroup
 
+from airflow_mq_provider.airflow_internals import of_airflow
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.task_context import PARAM_AS_OF
 from airflow_mq_provider.operators.model_quality import (
@@ -305,9 +306,9 @@ def _dag_id(monitor: ModelQualityMonitor | str) -> str:
 def _timetable(schedule: Any) -> Any:
     """Return a schedule whose runs have data intervals; Airflow makes empty ones of cron strings and deltas (rule W4)."""
     if isinstance(schedule, str) and schedule not in ("@once", "@continuous"):
-        return CronDataIntervalTimetable(schedule, timezone="UTC")
+        return of_airflow("CronDataIntervalTimetable")(schedule, timezone="UTC")
     if isinstance(schedule, timedelta):
-        return DeltaDataIntervalTimetable(schedule)
+        return of_airflow("DeltaDataIntervalTimetable")(schedule)
     return schedule
 
 

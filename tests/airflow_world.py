@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -81,9 +82,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronDataIntervalTimetable, CronTriggerTimetable, DeltaDataIntervalTimetable
+from airflow.sdk import DAG, Asset
 
 from airflow_mq_provider import ModelQualityMonitor, ModelQualityTaskGroup, model_quality_dag
+from tests.airflow_versions import AssetOrTimeSchedule, CronDataIntervalTimetable, CronTriggerTimetable, DeltaDataIntervalTimetable
 
 monitor = ModelQualityMonitor.model_validate(json.loads({declared!r}))
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -136,7 +138,8 @@ class Runs:
 
     def trigger(self, dag: Any, **body: Any) -> None:
         """Make a run over the REST API, which is what the Trigger button does."""
-        made = self.post(f"/dags/{dag.dag_id}/dagRuns", **body)
+        # Before Airflow 3.2 two runs that are made in the same second get the same id.
+        made = self.post(f"/dags/{dag.dag_id}/dagRuns", **{"dag_run_id": f"manual__{uuid.uuid4().hex}"} | body)
         assert made.status_code == 200, made.text
 
     def asset_event(self, uri: str) -> None:
@@ -185,11 +188,11 @@ class Runs:
     def finish(self, dag: Any, run_id: str | None = None) -> dict[str, str]:
         """Execute the tasks of a run, by default of the DAG's only one, and return their states by task."""
         from airflow.models.dagrun import DagRun
-        from airflow.sdk.definitions.dag import _run_task
-        from airflow.serialization.serialized_objects import DagSerialization
         from airflow.utils.session import create_session
         from airflow.utils.state import DagRunState, TaskInstanceState
         from sqlalchemy import select
+
+        from tests.airflow_versions import DagSerialization, run_task
 
         if run_id is None:
             [run_id] = [run.run_id for run in self.of(dag)]
@@ -209,7 +212,7 @@ class Runs:
                     task.state = TaskInstanceState.SCHEDULED
                 session.commit()
                 for task in ready:
-                    _run_task(ti=task, task=dag.task_dict[task.task_id], run_triggerer=True)
+                    run_task(task, dag.task_dict[task.task_id])
                 session.expire_all()
             return {task.task_id: str(task.state) for task in run.get_task_instances(session=session)}
 

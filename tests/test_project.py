@@ -140,6 +140,14 @@ EXTRAS = requirements([line for lines in PROJECT["project"]["optional-dependenci
 TOOLS = requirements([line for lines in PROJECT["dependency-groups"].values() for line in lines])
 
 
+@pytest.mark.parametrize("requirement", [one for one in [*DEPENDENCIES, *EXTRAS] if one.specifier], ids=str)
+def test_a_lower_bound_is_the_version_that_was_tested(requirement: Requirement) -> None:
+    """`make test-lowest` runs with these versions, so a bound promises no more and no less."""
+    pins = dict(line.split("==") for line in (ROOT / "constraints-lowest.txt").read_text().splitlines())
+    [bound] = requirement.specifier
+    assert Version(pins[canonicalize_name(requirement.name)]) == Version(bound.version)
+
+
 @pytest.mark.parametrize("requirement", [*DEPENDENCIES, *EXTRAS], ids=str)
 def test_no_dependency_has_an_upper_cap(requirement: Requirement) -> None:
     assert {clause.operator for clause in requirement.specifier} <= {">="}

@@ -163,8 +163,9 @@ def run_cadence(window: Window, context: Context) -> timedelta | None:
 
 def engine_and_workers(engine: str | None, workers: int | None) -> tuple[str, int | None]:
     """Return what a task does its work with: its own arguments, else the settings. None workers are all cores."""
-    from airflow.sdk.configuration import conf
+    from airflow_mq_provider.airflow_internals import of_airflow
 
+    conf = of_airflow("conf")
     engine = engine or conf.get(SECTION, "engine", fallback="local")
     workers = workers or conf.getint(SECTION, "workers", fallback=0)
     return engine, workers or None
@@ -172,8 +173,9 @@ def engine_and_workers(engine: str | None, workers: int | None) -> tuple[str, in
 
 def scripts_allowed() -> bool:
     """Return whether tasks may run the scripts that a monitor names (rule O5)."""
-    from airflow.sdk.configuration import conf
+    from airflow_mq_provider.airflow_internals import of_airflow
 
+    conf = of_airflow("conf")
     allowed: bool = conf.getboolean(SECTION, "allow_scripts", fallback=False)
     return allowed
 
@@ -181,12 +183,12 @@ def scripts_allowed() -> bool:
 @contextmanager
 def failing_for_good() -> Iterator[None]:
     """Fail the task without retries where a retry cannot help: what was declared is wrong, not what was found."""
-    from airflow.sdk.exceptions import AirflowFailException
+    from airflow_mq_provider.airflow_internals import of_airflow
 
     try:
         yield
     except (MonitorError, WindowError, ScriptError) as error:
-        raise AirflowFailException(str(error)) from error
+        raise of_airflow("AirflowFailException")(str(error)) from error
 
 
 def progress_log(log: Any, *, every: float = 10.0) -> Callable[[str, int, int], None]:

@@ -211,7 +211,9 @@ class QualityAnalysisOperator(_MonitorOperator):
     def _emit(self, event: dict[str, Any], context: Context) -> None:
         outlet = context["outlet_events"][self._outlet]
         if isinstance(self._outlet, AssetAlias):
-            outlet.add(report_asset(event["monitor"]), extra=event)
+            from airflow_mq_provider.airflow_internals import event_by_alias
+
+            outlet.add(report_asset(event["monitor"]), extra=event_by_alias(event))
         else:
             outlet.extra = event
 
@@ -291,7 +293,7 @@ class EnforceVerdictOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - all is in the verdict
         """Fail, skip or do nothing."""
-        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+        from airflow_mq_provider.airflow_internals import of_airflow
 
         verdict = self.verdict
         told = f"{verdict['monitor']}: {verdict['status']}. {verdict['reason'] or ''} Report: {verdict['report_uri']}"
@@ -300,12 +302,12 @@ class EnforceVerdictOperator(BaseOperator):
             violations = "; ".join(
                 str(found.get("description", found.get("metric_name"))) for found in verdict["violations"]
             )
-            raise AirflowFailException(f"{told} Violations: {violations}")
+            raise of_airflow("AirflowFailException")(f"{told} Violations: {violations}")
         if verdict["status"] == "NotJudged":
             if self.on_not_judged == "fail":
-                raise AirflowFailException(told)
+                raise of_airflow("AirflowFailException")(told)
             if self.on_not_judged == "skip":
-                raise AirflowSkipException(told)
+                raise of_airflow("AirflowSkipException")(told)
 
 
 def check_choices(on_violation: str, on_not_judged: str) -> None:

@@ -79,9 +79,6 @@ def make_dag(airflow_db: None, churn: Churn) -> Iterator[MakeDag]:
 
     The file begins with `HEADER`, where ``monitor`` is that of `churn`; the given source follows.
     """
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-
     written: list[Path] = []
 
     def make(source: str, **settings: Any) -> Any:
@@ -90,11 +87,9 @@ def make_dag(airflow_db: None, churn: Churn) -> Iterator[MakeDag]:
         header = HEADER.format(declared=json.dumps(churn.declared(**settings)), dag_id=dag_id)
         path.write_text(header + textwrap.dedent(source))
         written.append(path)
-        DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call] # Airflow's own
-        bag = BundleDagBag(dag_folder=str(path), bundle_path=DAGS, bundle_name="dags-folder")
-        assert not bag.import_errors, bag.import_errors
-        sync_bag_to_db(bag, "dags-folder", None)
-        return next(iter(bag.dags.values()))
+        from tests.airflow_versions import take_up
+
+        return next(iter(take_up(path, DAGS).values()))
 
     yield make
     for path in written:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_mq_provider.hooks.model_quality import storage_for
 from airflow_mq_provider.storage import Storage
+from tests.airflow_versions import AirflowNotFoundException, BaseHook
 from tests.airflow_world import Churn, MakeDag, Runs
 
 
@@ -62,8 +62,6 @@ def test_a_forked_child_needs_no_word_with_airflow(
     churn: Churn, aws_connection: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The local engine forks its workers; only the task's own process may ask Airflow for a connection."""
-    from airflow.sdk import BaseHook
-
     churn.put("a", [b"seen"])
     storage, _ = storage_for([churn.root], aws_conn_id=aws_connection)
     monkeypatch.delenv("AIRFLOW_CONN_S3_OF_TESTS")

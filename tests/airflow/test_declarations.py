@@ -15,6 +15,7 @@ import pytest
 from airflow_mq_provider import EndpointInput, ModelQualityMonitor, model_quality_dag
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import Storage, join
+from tests.airflow_versions import AIRFLOW
 from tests.airflow_world import Churn, MakeDag, Runs
 
 AT_NINE = {"logical_date": "2026-11-10T09:00:00Z"}
@@ -62,6 +63,8 @@ def test_a_file_beside_the_dag_file_is_read_when_tasks_run(
         assert churn.storage.exists(join(churn.root, "reports/churn", name, NINE, "report.json"))
         [event] = runs.asset_events(f"x-model-quality://{name}")
         assert event["monitor"] == name
+        window = event["window"] if AIRFLOW >= (3, 2) else json.loads(event["window"])
+        assert window["start"] == "2026-11-10T08:00:00Z"
 
 
 def test_a_file_on_s3_is_read_over_the_connection(

@@ -24,25 +24,16 @@ def load(airflow_dags: Path) -> Iterator[Callable[[str], dict[str, Any]]]:
     """Has Airflow take up an example as a user's DAG file, and returns its DAGs; gone after the test."""
     copies: list[Path] = []
 
-    def take_up(name: str) -> dict[str, Any]:
+    def load_example(name: str) -> dict[str, Any]:
+        from tests.airflow_versions import take_up
+
         copies.append(airflow_dags / f"model_quality_{name}.py")
         shutil.copy(EXAMPLES / copies[-1].name, copies[-1])
-        return taken_up(copies[-1], airflow_dags)
+        return take_up(copies[-1], airflow_dags)
 
-    yield take_up
+    yield load_example
     for copy in copies:
         copy.unlink()
-
-
-def taken_up(path: Path, folder: Path) -> dict[str, Any]:
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-
-    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call] # Airflow's own
-    bag = BundleDagBag(dag_folder=str(path), bundle_path=folder, bundle_name="dags-folder")
-    assert not bag.import_errors, bag.import_errors
-    sync_bag_to_db(bag, "dags-folder", None)
-    return dict(bag.dags)
 
 
 @pytest.mark.parametrize("name", ["minimal", "with_sensors", "shadow"])

@@ -12,6 +12,7 @@ import pytest
 from airflow_mq_provider.engines import local, task
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import join
+from tests.airflow_versions import AIRFLOW
 from tests.airflow_world import Churn, MakeDag, Runs
 from tests.world import label_line
 
@@ -186,7 +187,19 @@ def test_labels_that_come_late_are_seen_by_a_run_that_asks_for_them(
     assert report["metrics"]["confusion_matrix"]["0"]["1"] == 1
 
 
-@pytest.mark.parametrize(("more", "duplicates"), [([], 0), (["--reprocess-behavior", "completed"], 1)])
+@pytest.mark.parametrize(
+    ("more", "duplicates"),
+    [
+        ([], 0),
+        pytest.param(
+            ["--reprocess-behavior", "completed"],
+            1,
+            marks=pytest.mark.skipif(
+                AIRFLOW < (3, 3), reason="before 3.3 Airflow repeats a run with the conf it had; docs/airflow.md tells"
+            ),
+        ),
+    ],
+)
 def test_a_backfill_as_of_now_judges_windows_that_were_judged_before_only_where_it_is_told_to(
     make_dag: MakeDag, runs: Runs, churn: Churn, more: list[str], duplicates: int
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider.get_provider_info import get_provider_info
+from tests.airflow_versions import AIRFLOW
 
 PACKAGE = Path(__file__).parents[2] / "airflow_mq_provider"
 INFO = get_provider_info()
@@ -74,8 +75,11 @@ def test_airflow_knows_the_provider_and_its_link() -> None:
 
 
 def test_airflow_knows_the_settings_and_their_defaults() -> None:
-    from airflow.sdk.configuration import conf
+    from airflow.providers_manager import ProvidersManager
 
+    from tests.airflow_versions import conf
+
+    ProvidersManager().initialize_providers_configuration()
     assert (conf.get("model_quality", "engine"), conf.getint("model_quality", "workers")) == ("local", 0)
 
 
@@ -134,7 +138,10 @@ print(json.dumps({"opened": watched, "control": opened[len(watched):], "loaded":
 def parsed() -> dict[str, Any]:
     """What parsing a DAG file with all kinds of tasks opened and loaded, beyond what Airflow did before."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WATCHED + MINIMAL + TOLD], capture_output=True, text=True, check=True
+        [sys.executable, "-W", "ignore", "-c", WATCHED + MINIMAL + TOLD],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
@@ -149,11 +156,16 @@ def test_parsing_a_dag_file_loads_no_room_that_works(parsed: dict[str, Any]) -> 
     """The rooms of storage, engines and quality belong to the worker, and so does the amazon provider."""
     loaded = {name for name in parsed["loaded"] if name.startswith(("airflow_mq_provider.", "airflow.providers."))}
     rooms = {name.split(".")[1] for name in loaded if name.startswith("airflow_mq_provider.")}
-    assert rooms == {"dag", "operators", "sensors", "links", "hooks", "monitor", "window", "exceptions"}
+    assert rooms == {
+        *("airflow_internals", "dag", "exceptions", "hooks", "links", "monitor", "operators", "sensors", "window")
+    }
     assert "airflow_mq_provider.hooks.model_quality" not in loaded
     assert not any(name.startswith("airflow.providers.amazon") for name in loaded)
 
 
+@pytest.mark.skipif(
+    AIRFLOW < (3, 2), reason="there Airflow reads files of its own while it loads what a DAG file names"
+)
 def test_parsing_a_dag_file_reads_no_file_and_opens_no_connection(parsed: dict[str, Any]) -> None:
     assert parsed["control"] == [os.devnull]  # the watch sees what is opened
     assert parsed["opened"] == []

@@ -7,19 +7,18 @@ from typing import Any
 
 import pendulum
 import pytest
-from airflow.sdk import (
-    DAG,
-    Asset,
+from airflow.sdk import DAG, Asset
+from airflow.timetables.events import EventsTimetable
+from dateutil.relativedelta import relativedelta
+
+from airflow_mq_provider.airflow_internals import schedule_periods
+from tests.airflow_versions import (
     AssetOrTimeSchedule,
     CronDataIntervalTimetable,
     CronTriggerTimetable,
     DeltaDataIntervalTimetable,
     MultipleCronTriggerTimetable,
 )
-from airflow.timetables.events import EventsTimetable
-from dateutil.relativedelta import relativedelta
-
-from airflow_mq_provider.airflow_internals import schedule_periods
 
 # The clock in Berlin went from 03:00 back to 02:00 at 01:00 UTC of this day.
 MOMENT = datetime(2026, 10, 25, 5, 20, 30, tzinfo=UTC)

@@ -6,12 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_mq_provider import ModelQualityMonitor
 from airflow_mq_provider.exceptions import ModelQualityError, OffsetError
 from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruthSensor
 from airflow_mq_provider.window import format_time, hour_folder
+from tests.airflow_versions import (
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    CronDataIntervalTimetable,
+    TaskDeferred,
+)
 from tests.airflow_world import Churn, MakeDag, Runs
 from tests.world import label_line
 
@@ -24,7 +29,7 @@ class Context(dict[str, Any]):
     """A run of an hourly DAG as its task sees it."""
 
     def __init__(self, scheduled: datetime = T, **params: Any) -> None:
-        from airflow.sdk import DAG, CronDataIntervalTimetable
+        from airflow.sdk import DAG
 
         class DagRun:
             data_interval_start = scheduled - HOUR

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk._shared.module_loading import import_string
-from airflow.sdk.serde import deserialize, serialize
 from airflow.triggers.base import BaseTrigger
 
 from airflow_mq_provider import triggers
 from airflow_mq_provider.storage import Storage
 from airflow_mq_provider.triggers.model_quality import CaptureTrigger, GroundTruthTrigger, labels_listed
 from airflow_mq_provider.window import format_time
+from tests.airflow_versions import deserialize, import_string, serialize
 
 FAR = "2099-01-01T00:00:00Z"
 PAST = "2020-01-01T00:00:00Z"
