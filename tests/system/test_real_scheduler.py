@@ -27,7 +27,7 @@ from airflow_mq_provider.window import format_time, hour_folder
 from tests.airflow_world import Churn
 from tests.world import label_line
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 FIRST = datetime(2026, 11, 10, 4, tzinfo=UTC)
 SIX = [FIRST + timedelta(hours=number) for number in range(6)]
@@ -110,8 +110,8 @@ class Airflow:
         storage = self.churn.storage
         return {one.key: storage.read(one.uri) for one in storage.list(root) if one.key != "report.json"}
 
-    def until(self, holds: Any, what: str, seconds: float = 240) -> None:
-        """Wait until something holds."""
+    def until(self, holds: Any, what: str, seconds: float = 400) -> None:
+        """Wait until something holds. The time is no expectation: it only ends a wait that would never end."""
         end = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > end:
@@ -132,6 +132,20 @@ def free_port() -> int:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
         return port
+
+
+def answering(port: int, server: subprocess.Popen[bytes], log: Path, seconds: float = 400) -> None:
+    """Wait until a server takes connections."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            assert server.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < until, log.read_text()[-3000:]
+            time.sleep(0.2)
+        else:
+            return
 
 
 def end(processes: list[subprocess.Popen[bytes]]) -> None:
@@ -191,7 +205,8 @@ def airflow(
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "3",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        # one process writes at a time; the others wait for it longer than a busy machine takes
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=120",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -243,6 +258,8 @@ def airflow(
                         start_new_session=True,
                     )
                 )
+            if name == "api-server":  # tasks talk to it
+                answering(port, processes[-1], home / f"{name}.log")
         yield Airflow(home, churn, on_s3)
     finally:
         end(processes)
