@@ -176,7 +176,8 @@ def _picked(ranking: Ranking, threshold: float) -> NDArray[np.int64]:
     progress += ranking.negatives * ranking.positives[-1]
     steps = np.searchsorted(progress, np.linspace(0.0, progress[-1], CURVE_POINTS - 4))
     above = distinct - int(np.searchsorted(ranking.scores[::-1], threshold, side="right"))
-    return np.unique(np.concatenate((steps, (0, max(above - 1, 0), distinct - 1))))
+    # (np.unique would load numpy.ma, which takes longer than all of this)
+    return np.array(sorted({*steps.tolist(), 0, max(above - 1, 0), distinct - 1}))
 
 
 _ORDER: Final = (

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
@@ -142,11 +141,24 @@ _NO_OUTPUT = _Output("", "CSV")
 
 def read_captures(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
     """The captured lines of an endpoint, in their order. `window` is half open, in seconds since 1970."""
-    at, structs = _decode(lines, _captures)
-    ids = [meta.inferenceId or meta.eventId for meta in map(_meta_of, structs)]
-    seconds, plain = _seconds([struct.eventMetadata.inferenceTime for struct in structs])
-    texts, kinds = _texts(
-        [struct.captureData.endpointOutput for struct in structs],
+    ids: list[str] = []
+    times: list[str] = []
+    texts: list[str | None] = []
+    kinds: list[str] = []
+
+    def take(structs: list[_Capture]) -> None:
+        metas = [struct.eventMetadata for struct in structs]
+        outputs = [struct.captureData.endpointOutput for struct in structs]
+        ids.extend([meta.inferenceId or meta.eventId for meta in metas])
+        times.extend([meta.inferenceTime for meta in metas])
+        texts.extend([output.data for output in outputs])
+        kinds.extend([output.encoding for output in outputs])
+
+    at = _decode(lines, _captures, take)
+    seconds, plain = _seconds(times)
+    _unpack(
+        texts,
+        kinds,
         lambda place: _content_line.decode(lines[int(at[place])]).captureData.endpointOutput.observedContentType,
     )
     wanted = [one for one in (reading.inference, reading.probability) if one is not None]
@@ -233,10 +245,15 @@ _NOTHING = {"BinaryClassification": 0, "MulticlassClassification": "", "Regressi
 
 def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
     """The label lines, in their order."""
-    at, structs = _decode(lines, _label_lines)
-    ids = [struct.eventMetadata.eventId for struct in structs]
+    ids: list[str] = []
+    texts: list[bytes] = []
+
+    def take(structs: list[_LabelLine]) -> None:
+        ids.extend([struct.eventMetadata.eventId for struct in structs])
+        texts.extend([bytes(struct.groundTruthData) for struct in structs])
+
+    at = _decode(lines, _label_lines, take)
     # Few labels differ in most problems: each different one is read once.
-    texts = [bytes(struct.groundTruthData) for struct in structs]
     seen = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     truth = np.fromiter(map(seen.__getitem__, texts), np.int32, len(texts))
     values, known = _truths(list(seen), reading, classes)
@@ -366,15 +383,15 @@ _TOGETHER = 64
 """Lines decoded by one call; where one of them is not plain, as many are decoded one by one."""
 
 
-def _decode(lines: Lines, decoder: msgspec.json.Decoder[T]) -> tuple[NDArray[np.int64], list[T]]:
-    """Which lines are of the plain sort, and their structs.
+def _decode(lines: Lines, decoder: msgspec.json.Decoder[T], take: Callable[[list[T]], None]) -> NDArray[np.int64]:
+    """Which lines are of the plain sort. Their structs are given to `take`, some at a time, while they are in the cache.
 
     Decoded together, an object may span lines and a line may hold two. Neither can be where each line starts with a
     brace and ends with one, and there are as many objects as lines.
     """
     count = len(lines)
     if not count:
-        return np.zeros(0, np.int64), []
+        return np.zeros(0, np.int64)
     signs = np.frombuffer(lines.data, np.uint8)
     fine = (signs[lines.starts] == ord("{")) & (signs[lines.ends - 1] == ord("}"))
     broken = _broken_text(lines)
@@ -386,15 +403,15 @@ def _decode(lines: Lines, decoder: msgspec.json.Decoder[T]) -> tuple[NDArray[np.
         firsts.tolist(), lasts.tolist(), starts, ends, np.logical_and.reduceat(fine, firsts).tolist(), strict=True
     )
     view = memoryview(lines.data)
-    structs: list[T] = []
     odd: list[int] = []
     for first, last, start, end, good in groups:
         if good:
             with suppress(msgspec.DecodeError):
                 found = decoder.decode_lines(view[start:end])
                 if len(found) == last + 1 - first:
-                    structs += found
+                    take(found)
                     continue
+        structs: list[T] = []
         for one in range(first, last + 1):
             try:
                 if one in broken:
@@ -403,22 +420,24 @@ def _decode(lines: Lines, decoder: msgspec.json.Decoder[T]) -> tuple[NDArray[np.
                     structs.append(decoder.decode(lines[one]))
             except msgspec.DecodeError:
                 odd.append(one)
+        take(structs)
     plain = np.arange(count, dtype=np.int64)
-    return (np.delete(plain, odd) if odd else plain), structs
+    return np.delete(plain, odd) if odd else plain
 
 
 def _broken_text(lines: Lines) -> list[int]:
     """The lines that are not UTF-8: the decoder would not notice it in what it skips."""
-    if _is_utf8(lines.data):
+    if lines.data.isascii():
         return []
     high = np.flatnonzero(np.frombuffer(lines.data, np.uint8) >= 128)
-    suspects = np.unique(np.searchsorted(lines.starts, high, side="right") - 1)
+    suspects = np.searchsorted(lines.starts, high, side="right") - 1
+    suspects = suspects[np.append([True], suspects[1:] != suspects[:-1])]
+    if len(suspects) > len(lines) // 8 and _is_utf8(lines.data):
+        return []
     return [one for one in suspects.tolist() if one >= 0 and not _is_utf8(lines[one])]
 
 
 def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return True
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -430,13 +449,16 @@ def _is_utf8(data: bytes) -> bool:
 
 _TIME = np.dtype([("month", "<u8"), ("day", "<u4"), ("hour", "<u2"), ("rest", "S6")])
 """``YYYY-MM-``, ``DDTH``, ``H:``, ``MM:SSZ``: times of one hour are alike but for the rest."""
+_NO_TIME = " " * 20
 
 
 def _seconds(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Seconds since 1970 of ``YYYY-MM-DDTHH:MM:SSZ`` texts, and which of the texts are of that form."""
+    if set(map(len, texts)) != {20}:
+        texts = [text if len(text) == 20 else _NO_TIME for text in texts]
     joined = "".join(texts)
-    if len(joined) != 20 * len(texts) or not joined.isascii() or set(map(len, texts)) - {20}:
-        return _mixed_seconds(texts)
+    if not joined.isascii():
+        joined = "".join([text if text.isascii() else _NO_TIME for text in texts])
     data = joined.encode()
     times = np.frombuffer(data, _TIME)
     month, day, hour = times["month"], times["day"], times["hour"]
@@ -470,35 +492,19 @@ def _hour(prefix: str) -> int:
         return -1
 
 
-def _mixed_seconds(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    plain = np.array([len(text) == 20 and text.isascii() for text in texts], np.bool_)
-    seconds = np.zeros(len(texts), np.int64)
-    chosen = [text for text, good in zip(texts, plain.tolist(), strict=True) if good]
-    if chosen:
-        seconds[plain], plain[plain] = _seconds(chosen)
-    return seconds, plain
-
-
 # --- payloads ---------------------------------------------------------------------------------------------------------
 
-_text_of = attrgetter("data")
-_kind_of = attrgetter("encoding")
-_meta_of = attrgetter("eventMetadata")
 
-
-def _texts(outputs: Sequence[_Output], content_type: Callable[[int], str | None]) -> tuple[list[str | None], list[str]]:
-    """Payload texts (None where they are not plain) and their kinds, CSV or JSON. BASE64 alone asks for content types."""
-    texts: list[str | None] = list(map(_text_of, outputs))
-    kinds: list[str] = list(map(_kind_of, outputs))
+def _unpack(texts: list[str | None], kinds: list[str], content_type: Callable[[int], str | None]) -> None:
+    """Turn BASE64 payloads into what they hold, CSV or JSON; None those that are not plain. They alone have content types."""
     if kinds.count("CSV") == len(kinds) or "BASE64" not in kinds:
-        return texts, kinds
+        return
     for at, kind in enumerate(kinds):
         if kind == "BASE64":
             try:
                 texts[at], kinds[at] = payload_of(texts[at], kind, content_type(at))
             except (Fault, msgspec.DecodeError):
                 texts[at], kinds[at] = None, "CSV"
-    return texts, kinds
 
 
 def _csv_column(texts: list[str], number: int) -> list[str | None]:
@@ -616,7 +622,9 @@ def _truths(truths: list[bytes], reading: Reading, classes: Classes) -> tuple[ND
         except msgspec.DecodeError:
             outputs.append(_NO_OUTPUT)
             known[at] = False
-    texts, kinds = _texts(outputs, lambda at: _content.decode(truths[at]).observedContentType)
+    texts: list[str | None] = [output.data for output in outputs]
+    kinds: list[str] = [output.encoding for output in outputs]
+    _unpack(texts, kinds, lambda at: _content.decode(truths[at]).observedContentType)
     find = reading.ground_truth.find if reading.ground_truth else _plain_label
     (found,), there = _columns(texts, kinds, [Attribute("", 0, find)])
     if "CSV" in kinds:

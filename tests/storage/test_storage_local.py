@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable
@@ -209,10 +210,10 @@ def test_a_refusal_of_the_system_names_the_right_that_is_missing(
 ) -> None:
     """The refusal is feigned, since the tests may be run by root, to whom nothing is refused."""
 
-    def refuse(self: Path, *_: object) -> bytes:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path: Path, *_: object) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(io, "FileIO", refuse)
     monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(Path, "is_file", refuse)
     with pytest.raises(InputError, match="permission to read"):

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,10 @@ AGAIN = {{"retries": 1, "retry_delay": timedelta(seconds=1), "poke_interval": 1}
 monitors = {{name: ModelQualityMonitor.model_validate(one) for name, one in json.loads({monitors!r}).items()}}
 
 for name, monitor in monitors.items():
-    arguments = {{"wait_for_captures": "PT1H", "wait_for_ground_truth": "P999D", "aws_conn_id": "s3_of_tests"}}
+    arguments = {{
+        "waiting": {{"wait_for_captures": "PT1H", "wait_for_ground_truth": "P999D", "aws_conn_id": "s3_of_tests"}},
+        "interrupted": {{"wait_for_captures": "P999D"}},
+    }}
     globals()[name] = model_quality_dag(
         monitor,
         dag_id=name,
@@ -56,19 +59,24 @@ for name, monitor in monitors.items():
         catchup=name == "scheduled",
         max_active_runs=3,
         default_args=AGAIN,
-        **(arguments if name == "waiting" else {{}}),
+        **arguments.get(name, {{}}),
     )
 
-# In the first attempt at the merge of one DAG the power goes, once its first rows are written.
-MARK = Path({mark!r})
+# In the first attempt at the merge of two DAGs the power goes, once its first rows are written: that of the task, and that
+# of everything that runs tasks, the scheduler with its executor's workers.
+MARKS = Path({marks!r})
 write = Storage.write
 
 
 def write_and_die(self, uri, data):
     write(self, uri, data)
-    if "/killed/" in uri and uri.endswith(".npz") and not MARK.exists():
-        MARK.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    if not uri.endswith(".npz"):
+        return
+    for name, kill in (("killed", os.kill), ("interrupted", os.killpg)):
+        mark = MARKS / f"{{name}}-once"
+        if f"/{{name}}/" in uri and not mark.exists():
+            mark.touch()
+            kill(os.getpid() if name == "killed" else os.getpgid(0), signal.SIGKILL)
 
 
 Storage.write = write_and_die
@@ -82,6 +90,21 @@ class Airflow:
     home: Path
     churn: Churn
     on_s3: Churn
+    empty: Churn
+    """Without captures yet."""
+    environment: dict[str, str]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, *arguments: str, **more: str) -> None:
+        """Start one of Airflow's processes, with what `more` adds to the environment."""
+        with (self.home / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [str(Path(sys.executable).parent / "airflow"), *arguments],
+                env=self.environment | more,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def states(self, dag_id: str) -> list[tuple[str, str]]:
         """Type and state of a DAG's runs, by their time."""
@@ -105,10 +128,10 @@ class Airflow:
         }
 
     def files(self, dag_id: str, scheduled: datetime) -> dict[str, bytes]:
-        """Everything else that a run wrote."""
+        """Everything else that a run wrote, but for the page, which tells where the report lies."""
         root = join(self.churn.root, dag_id, "churn/churn-quality", hour_folder(scheduled))
         storage = self.churn.storage
-        return {one.key: storage.read(one.uri) for one in storage.list(root) if one.key != "report.json"}
+        return {one.key: storage.read(one.uri) for one in storage.list(root) if not one.key.startswith("report.")}
 
     def until(self, holds: Any, what: str, seconds: float = 400) -> None:
         """Wait until something holds. The time is no expectation: it only ends a wait that would never end."""
@@ -177,9 +200,11 @@ def airflow(
     for hour in SIX:
         late = [label_line(f"{hour:%d%H}-7", "0")]
         churn.put(f"labels/{hour_folder(hour + timedelta(days=1))}/late.jsonl", late)
+    empty = Churn(str(tmp_path_factory.mktemp("empty")), Storage(), {"endpoint_input": OFFSETS})
     dags = ("scheduled", "backfilled", "refreshed", "killed")
     monitors = {dag_id: churn.declared(output_uri=join(churn.root, dag_id), keep_merged="jsonl") for dag_id in dags} | {
-        "waiting": on_s3.declared()
+        "waiting": on_s3.declared(),
+        "interrupted": empty.declared(output_uri=join(churn.root, "interrupted"), keep_merged="jsonl"),
     }
     (home / "dags").mkdir()
     (home / "dags" / "judged.py").write_text(
@@ -187,7 +212,7 @@ def airflow(
             first=FIRST.isoformat(),
             last=SIX[-1].isoformat(),
             monitors=json.dumps(monitors),
-            mark=str(home / "killed-once"),
+            marks=str(home),
         )
     )
     port = free_port()
@@ -229,6 +254,7 @@ def airflow(
         ["backfill", "create", "--dag-id", "refreshed", *two, "--dag-run-conf", '{"as_of": "now"}'],
         ["backfill", "create", "--dag-id", "killed", *one],
         ["backfill", "create", "--dag-id", "waiting", *one],
+        ["backfill", "create", "--dag-id", "interrupted", *one],
     ]
     in_one_process = (
         "import json, sys\n"
@@ -241,28 +267,15 @@ def airflow(
         [sys.executable, "-c", in_one_process, json.dumps(commands)], env=environment, capture_output=True, text=True
     )
     assert prepared.returncode == 0, prepared.stdout[-2000:] + prepared.stderr[-2000:]
-    processes = []
+    running = Airflow(home, churn, on_s3, empty, environment)
     try:
-        for name, arguments in (
-            ("api-server", ["api-server", "--apps", "execution"]),
-            ("scheduler", ["scheduler"]),
-            ("triggerer", ["triggerer"]),
-        ):
-            with (home / f"{name}.log").open("wb") as log:
-                processes.append(
-                    subprocess.Popen(
-                        [str(Path(sys.executable).parent / "airflow"), *arguments],
-                        env=environment,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                    )
-                )
-            if name == "api-server":  # tasks talk to it
-                answering(port, processes[-1], home / f"{name}.log")
-        yield Airflow(home, churn, on_s3)
+        running.start("api-server", "api-server", "--apps", "execution")
+        answering(port, running.processes["api-server"], home / "api-server.log")  # tasks talk to it
+        running.start("scheduler", "scheduler")
+        running.start("triggerer", "triggerer")
+        yield running
     finally:
-        end(processes)
+        end(list(running.processes.values()))
 
 
 def test_a_backfill_judges_as_the_scheduled_runs_did(airflow: Airflow) -> None:
@@ -307,3 +320,30 @@ def test_a_run_waits_for_labels_in_the_triggerer_and_goes_on_when_they_come(airf
     report = airflow.on_s3.report(hour_folder(SIX[0] + timedelta(hours=1)))
     assert report["ground_truth"]["as_of_source"] == "sensor"
     assert report["merge"]["label_coverage"] == 1.0
+
+
+def test_a_scheduler_that_is_killed_with_all_its_tasks_costs_time_only(airflow: Airflow) -> None:
+    """The last test: the scheduler of the others is killed in it."""
+    for dag_id, count in (("scheduled", 6), ("backfilled", 6), ("refreshed", 2), ("killed", 1)):
+        airflow.until(lambda dag_id=dag_id, count=count: airflow.finished(dag_id, count), f"the runs of {dag_id}")
+    waits = "select state from task_instance where dag_id = 'interrupted' and task_id = 'wait_for_captures'"
+    airflow.until(lambda: airflow.ask(waits) == [("deferred",)], "the sensor's deferral")
+    killed = airflow.processes["scheduler"]
+    airflow.empty.hours(FIRST - timedelta(hours=1), 2)
+    airflow.until(lambda: killed.poll() is not None, "the death of the scheduler")
+    assert killed.returncode == -signal.SIGKILL
+    at = SIX[0] + timedelta(hours=1)
+    folder = join(airflow.churn.root, "interrupted", "churn/churn-quality", hour_folder(at))
+    assert not airflow.churn.storage.exists(join(folder, "report.json"))
+    # the next one finds soon, not only after minutes, that nobody works on that task any more
+    airflow.start(
+        "scheduler",
+        "scheduler",
+        AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD="10",
+        AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL="5",
+        AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="60",
+        AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL="5",
+    )
+    airflow.until(lambda: airflow.finished("interrupted", 1), "the run whose scheduler was killed")
+    assert airflow.report("interrupted", at) == airflow.report("scheduled", at)
+    assert airflow.files("interrupted", at) == airflow.files("scheduled", at)
