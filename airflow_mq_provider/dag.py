@@ -14,12 +14,11 @@ from airflow.sdk import DAG, Param, TaskGroup
 
 from airflow_mq_provider.airflow_internals import of_airflow
 from airflow_mq_provider.exceptions import ModelQualityError
-from airflow_mq_provider.hooks.task_context import PARAM_AS_OF
+from airflow_mq_provider.hooks.task_context import PARAM_AS_OF, check_choices
 from airflow_mq_provider.operators.model_quality import (
     EnforceVerdictOperator,
     GroundTruthMergeOperator,
     QualityAnalysisOperator,
-    check_choices,
 )
 from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruthSensor
 from airflow_mq_provider.window import PARAM_END, PARAM_START, parse_offset

@@ -9,7 +9,9 @@
     │   ├── RejectedLinesError   more lines were rejected than the monitor allows
     │   └── DocumentError    a SageMaker document of another kind or shape
     ├── OutputError          results that cannot be written
-    └── ScriptError          a user's script that may not run, or that failed
+    ├── ScriptError          a user's script that may not run, or that failed
+    └── SageMakerError       SageMaker refused a call, or what it ran failed
+        └── ModelMonitorClosedError  the account may not have Model Monitor
 
 The command line answers `MonitorError` and `WindowError` with exit code 2 and every other one with 1.
 """
@@ -92,3 +94,15 @@ class OutputError(ModelQualityError):
 
 class ScriptError(ModelQualityError):
     """A user's script that may not run here, or that failed."""
+
+
+class SageMakerError(ModelQualityError):
+    """SageMaker refused a call, or what it ran failed. ``code`` is its own error code, empty where it gave none."""
+
+    def __init__(self, *, expected: str, came: str, where: str, next_step: str, code: str = "") -> None:
+        self.code = code
+        super().__init__(expected=expected, came=came, where=where, next_step=next_step)
+
+
+class ModelMonitorClosedError(SageMakerError):
+    """The account is none of those that may still use Model Monitor; AWS closed it to others on 2026-07-30."""

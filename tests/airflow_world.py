@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from airflow_mq_provider.storage import Storage, join
@@ -22,14 +23,16 @@ class Churn:
     storage: Storage
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def hours(self, first: datetime, count: int, *, labelled: int = 8) -> None:
-        """Predictions at twenty past each of so many hours; labels collected in the same hour."""
+    def hours(self, first: datetime, count: int, *, labelled: int = 8, wrong: int = 0) -> None:
+        """Predictions at twenty past each of so many hours; labels collected in the same hour, so many say otherwise."""
         for number in range(count):
             hour = first + timedelta(hours=number)
             ids = [f"{hour:%d%H}-{row}" for row in range(8)]
             time = hour + timedelta(minutes=20)
             captured = [capture_line(id, f"0.{row + 1}", time=time) for row, id in enumerate(ids)]
-            labels = [label_line(id, "1" if row > 4 else "0") for row, id in enumerate(ids)][:labelled]
+            labels = [label_line(id, "1" if (row > 4) != (row < wrong) else "0") for row, id in enumerate(ids)][
+                :labelled
+            ]
             self.put(f"capture/churn/AllTraffic/{hour_folder(hour)}/a.jsonl", captured)
             if labels:
                 self.put(f"labels/{hour_folder(hour)}/a.jsonl", labels)
@@ -97,6 +100,16 @@ DAG = partial(DAG, dag_id={dag_id!r})
 MakeDag = Callable[..., Any]
 
 
+@cache
+def _api() -> tuple[Any, str]:
+    """Airflow's REST API and a token for it: one for all tests of a process, as it takes seconds to make."""
+    from airflow.api_fastapi.app import create_app
+    from fastapi.testclient import TestClient
+
+    api = TestClient(create_app())
+    return api, api.get("/auth/token").json()["access_token"]
+
+
 class Runs:
     """DAG runs, made and executed as Airflow makes and executes them."""
 
@@ -125,16 +138,8 @@ class Runs:
 
     def post(self, path: str, **body: Any) -> Any:
         """Ask Airflow's REST API, as its pages do, and return the response."""
-        if self._api is None:
-            from airflow.api_fastapi.app import create_app
-            from fastapi.testclient import TestClient
-
-            self._api = TestClient(create_app())
-            self._token = self._api.get("/auth/token").json()["access_token"]
-        return self._api.post(f"/api/v2{path}", json=body, headers={"Authorization": f"Bearer {self._token}"})
-
-    _api: Any = None
-    _token = ""
+        api, token = _api()
+        return api.post(f"/api/v2{path}", json=body, headers={"Authorization": f"Bearer {token}"})
 
     def trigger(self, dag: Any, **body: Any) -> None:
         """Make a run over the REST API, which is what the Trigger button does."""
@@ -232,3 +237,19 @@ class Runs:
                 XComModel.key == key,
             )
             return session.scalars(query).one().value
+
+
+class FakeTaskInstance:
+    """As much of a task instance as names it."""
+
+    dag_id, run_id, task_id, map_index = "of_a_test", "scheduled__2026-11-10T09:00:00+00:00", "of_a_test", -1
+
+    def __init__(self, try_number: int) -> None:
+        self.try_number = try_number
+
+
+class FakeContext(dict[str, Any]):
+    """The context of a task that needs no more of its run than this."""
+
+    def __init__(self, *, try_number: int = 1, **more: Any) -> None:
+        super().__init__(ti=FakeTaskInstance(try_number), **more)

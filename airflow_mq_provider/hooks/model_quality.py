@@ -39,9 +39,14 @@ class ModelQualityStorageHook(S3Hook):
 
     @cached_property
     def _clients(self) -> tuple[Callable[[], Any], str | None]:
-        if self.aws_conn_id and self.aws_conn_id != self.default_conn_name:
-            self.get_connection(self.aws_conn_id)  # raises where there is none; the amazon provider only warns
+        require_connection(self)
         return s3_clients(self)
+
+
+def require_connection(hook: Any) -> None:
+    """Raise where a hook's connection is missing, of which the amazon provider only warns; ``aws_default`` may be absent."""
+    if hook.aws_conn_id and hook.aws_conn_id != hook.default_conn_name:
+        hook.get_connection(hook.aws_conn_id)
 
 
 def storage_for(

@@ -12,10 +12,18 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_mq_provider.exceptions import MonitorError, ScriptError, WindowError
+from airflow_mq_provider.exceptions import (
+    ModelMonitorClosedError,
+    ModelQualityError,
+    MonitorError,
+    ScriptError,
+    WindowError,
+)
 from airflow_mq_provider.window import PARAM_END, PARAM_START, AsOf, Window, ground_truth_as_of, resolve_window
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow.sdk import Context
 
     from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -26,17 +34,25 @@ PARAM_AS_OF = "as_of"
 #: the section of Airflow's configuration, described in get_provider_info.py
 SECTION = "model_quality"
 
+ON_VIOLATION = ("continue", "fail")
+ON_NOT_JUDGED = ("continue", "fail", "skip")
+
 Declaration = Mapping[str, Any] | str
 
 
-class MonitorTask(Protocol):
-    """The arguments that every operator and sensor of a monitor takes; docs/airflow.md tells what each does."""
+class OverConnection(Protocol):
+    """The arguments by which every operator and sensor reaches AWS, as in the amazon provider."""
 
-    monitor: Any
     aws_conn_id: str | None
     region_name: str | None
     verify: bool | str | None
     botocore_config: dict[str, Any] | None
+
+
+class MonitorTask(OverConnection, Protocol):
+    """The arguments that every operator and sensor of a monitor takes; docs/airflow.md tells what each does."""
+
+    monitor: Any
 
     def render_template(self, content: Any, context: Any) -> Any:
         """Render what holds templates, as every Airflow operator does."""
@@ -64,11 +80,31 @@ def declaration(monitor: ModelQualityMonitor | Declaration) -> Declaration:
     return monitor.model_dump(mode="json", exclude_defaults=True)
 
 
-def open_monitor(task: MonitorTask, context: Context) -> OpenedMonitor:
-    """Return the task's monitor, whole and validated, with storage and window.
+def read_monitor(task: MonitorTask, context: Context) -> ModelQualityMonitor:
+    """Return the task's monitor, whole and validated.
 
     A monitor that is a path is read now: an absolute path or URI as it is, another one below the folder of the DAG file.
     Templates in it are rendered like those of the task's own arguments.
+
+    Raises:
+        MonitorError: the declaration is none; every fault is named.
+        InputError: the file cannot be read.
+    """
+    from airflow_mq_provider.hooks.model_quality import storage_for
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+
+    if not isinstance(task.monitor, str):
+        return ModelQualityMonitor.model_validate(task.monitor)
+    source = monitor_file(task.monitor, folder=context["dag"].folder)
+    storage, _ = storage_for([source], **connection_of(task))
+    monitor = ModelQualityMonitor.from_text(storage.read(source).decode(), source)
+    if monitor.has_templates:
+        monitor = monitor.render(lambda text: str(task.render_template(text, context)))
+    return monitor
+
+
+def open_monitor(task: MonitorTask, context: Context) -> OpenedMonitor:
+    """Return the task's monitor (`read_monitor`) with storage and window.
 
     Raises:
         MonitorError: the declaration is none; every fault is named.
@@ -76,25 +112,21 @@ def open_monitor(task: MonitorTask, context: Context) -> OpenedMonitor:
         InputError: the file cannot be read.
     """
     from airflow_mq_provider.hooks.model_quality import storage_for
-    from airflow_mq_provider.monitor import ModelQualityMonitor
 
-    connection: dict[str, Any] = {
+    monitor = read_monitor(task, context)
+    key = monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None
+    storage, region = storage_for(uris(monitor), **connection_of(task), kms_key_id=key)
+    return OpenedMonitor(monitor, storage, region, run_window(monitor, context))
+
+
+def connection_of(task: OverConnection) -> dict[str, Any]:
+    """Return the arguments by which a task reaches AWS, for hooks and triggers alike."""
+    return {
         "aws_conn_id": task.aws_conn_id,
         "region_name": task.region_name,
         "verify": task.verify,
         "botocore_config": task.botocore_config,
     }
-    if isinstance(task.monitor, str):
-        source = monitor_file(task.monitor, folder=context["dag"].folder)
-        storage, _ = storage_for([source], **connection)
-        monitor = ModelQualityMonitor.from_text(storage.read(source).decode(), source)
-        if monitor.has_templates:
-            monitor = monitor.render(lambda text: str(task.render_template(text, context)))
-    else:
-        monitor = ModelQualityMonitor.model_validate(task.monitor)
-    key = monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None
-    storage, region = storage_for(uris(monitor), **connection, kms_key_id=key)
-    return OpenedMonitor(monitor, storage, region, run_window(monitor, context))
 
 
 def monitor_file(text: str, *, folder: str) -> str:
@@ -117,13 +149,22 @@ def uris(monitor: ModelQualityMonitor) -> list[str]:
 
 def run_window(monitor: ModelQualityMonitor, context: Context) -> Window:
     """Return the window of this DAG run by rule W3; of one run always the same, whenever and however often it is asked."""
+    return _run_window(monitor.input.start_time_offset, monitor.input.end_time_offset, context)
+
+
+def run_scheduled_time(context: Context) -> datetime:
+    """Return the scheduled time ``T`` of this DAG run by rule W3, which is the same for every monitor."""
+    return _run_window("-PT1H", "-PT0H", context).scheduled_time
+
+
+def _run_window(start_offset: str | None, end_offset: str | None, context: Context) -> Window:
     from airflow_mq_provider.airflow_internals import schedule_periods
 
     params, dag_run = context["params"], context["dag_run"]
     start, end = dag_run.data_interval_start, dag_run.data_interval_end
     return resolve_window(
-        start_offset=monitor.input.start_time_offset,
-        end_offset=monitor.input.end_time_offset,
+        start_offset=start_offset,
+        end_offset=end_offset,
         params_start=params.get(PARAM_START),
         params_end=params.get(PARAM_END),
         interval=(start, end) if start is not None and end is not None else None,
@@ -182,12 +223,12 @@ def scripts_allowed() -> bool:
 
 @contextmanager
 def failing_for_good() -> Iterator[None]:
-    """Fail the task without retries where a retry cannot help: what was declared is wrong, not what was found."""
+    """Fail the task without retries where a retry cannot help: what was declared is wrong, or SageMaker is closed for good."""
     from airflow_mq_provider.airflow_internals import of_airflow
 
     try:
         yield
-    except (MonitorError, WindowError, ScriptError) as error:
+    except (MonitorError, WindowError, ScriptError, ModelMonitorClosedError) as error:
         raise of_airflow("AirflowFailException")(str(error)) from error
 
 
@@ -204,3 +245,18 @@ def progress_log(log: Any, *, every: float = 10.0) -> Callable[[str, int, int], 
             log.info("%s: %.0f %% of %.0f MB", phase, 100 * done / max(total, 1), total / 1e6)
 
     return tell
+
+
+def check_choices(on_violation: str, on_not_judged: str) -> None:
+    """Refuse a choice that is none, when the DAG is parsed and not when a run has waited for it."""
+    for name, value, choices in (
+        ("on_violation", on_violation, ON_VIOLATION),
+        ("on_not_judged", on_not_judged, ON_NOT_JUDGED),
+    ):
+        if value not in choices:
+            raise ModelQualityError(
+                expected=f"one of {', '.join(choices)}",
+                came=repr(value),
+                where=name,
+                next_step="correct it in the DAG file; continue is the default",
+            )

@@ -31,9 +31,12 @@ def link_to(uri: str, region: str | None) -> str:
     """Return what opens an object in a browser: its page in the S3 console, or the ``file://`` URI of a local file."""
     if uri.startswith("s3://"):
         bucket, _, key = uri.removeprefix("s3://").partition("/")
-        domain = next(
-            (domain for start, domain in _DOMAINS.items() if (region or "").startswith(start)), "aws.amazon.com"
-        )
         of_region = f"region={quote(region)}&" if region else ""
-        return f"https://console.{domain}/s3/object/{quote(bucket)}?{of_region}prefix={quote(key)}"
+        return f"{console(region)}/s3/object/{quote(bucket)}?{of_region}prefix={quote(key)}"
     return uri if "://" in uri else f"file://{quote(uri)}"
+
+
+def console(region: str | None) -> str:
+    """Return the address of the AWS console of a region's partition."""
+    domain = next((domain for start, domain in _DOMAINS.items() if (region or "").startswith(start)), "aws.amazon.com")
+    return f"https://console.{domain}"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 
-from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.task_context import (
     Declaration,
     OpenedMonitor,
+    check_choices,
     declaration,
     engine_and_workers,
     failing_for_good,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from airflow_mq_provider.storage import Storage
     from airflow_mq_provider.window import Window
 
-ON_VIOLATION = ("continue", "fail")
-ON_NOT_JUDGED = ("continue", "fail", "skip")
 
 
 def report_asset(monitor_name: str) -> Asset:
@@ -308,18 +306,3 @@ class EnforceVerdictOperator(BaseOperator):
                 raise of_airflow("AirflowFailException")(told)
             if self.on_not_judged == "skip":
                 raise of_airflow("AirflowSkipException")(told)
-
-
-def check_choices(on_violation: str, on_not_judged: str) -> None:
-    """Refuse a choice that is none, when the DAG is parsed and not when a run has waited for it."""
-    for name, value, choices in (
-        ("on_violation", on_violation, ON_VIOLATION),
-        ("on_not_judged", on_not_judged, ON_NOT_JUDGED),
-    ):
-        if value not in choices:
-            raise ModelQualityError(
-                expected=f"one of {', '.join(choices)}",
-                came=repr(value),
-                where=name,
-                next_step="correct it in the DAG file; continue is the default",
-            )

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk import PokeReturnValue
 
-from airflow_mq_provider.exceptions import InputError, ModelQualityError
+from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.task_context import (
     PARAM_AS_OF,
     Declaration,
     OpenedMonitor,
+    connection_of,
     declaration,
     engine_and_workers,
-    failing_for_good,
     open_monitor,
     progress_log,
     run_as_of,
 )
+from airflow_mq_provider.sensors.waiting import Waiting
 from airflow_mq_provider.window import format_time, ground_truth_as_of, hour_folder, parse_delay
 
 if TYPE_CHECKING:
@@ -32,79 +33,21 @@ if TYPE_CHECKING:
 _HOUR = timedelta(hours=1)
 
 
-class _MonitorSensor(BaseSensorOperator):
-    """What both sensors share: a monitor, a connection, and three ways of waiting.
+class _MonitorSensor(Waiting):
+    """What both sensors share: a monitor."""
 
-    ``deferrable`` (the default, unless ``mode`` is given) waits in the triggerer and holds no worker meanwhile;
-    ``mode="reschedule"`` frees the worker between two looks, ``mode="poke"`` keeps it.
-    """
+    template_fields: Sequence[str] = ("monitor", *Waiting.template_fields)
 
-    template_fields: Sequence[str] = ("monitor", "aws_conn_id", "region_name", "verify")
-    ui_color = "#e6f1f2"
-
-    def __init__(
-        self,
-        *,
-        monitor: ModelQualityMonitor | Declaration,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
-        deferrable: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.deferrable = "mode" not in kwargs if deferrable is None else deferrable
+    def __init__(self, *, monitor: ModelQualityMonitor | Declaration, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.monitor = declaration(monitor)
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-
-    def execute(self, context: Context) -> Any:
-        """Look; where there is nothing yet, wait in the way that was chosen."""
-        if not self.deferrable:
-            with failing_for_good():
-                return super().execute(context)
-        return self._look_or_defer(context)
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
-        """Look again, whatever woke this task. What made the triggerer fail fails the task, unless all is there."""
-        failure = event.get("message") if event["event"] == "error" else None
-        return self._look_or_defer(context, failure)
-
-    def _look_or_defer(self, context: Context, failure: str | None = None) -> Any:
-        with failing_for_good():
-            seen = self._look(context)
-        if not isinstance(seen, PokeReturnValue):
-            if failure:
-                raise InputError(
-                    expected="a listing, made by the triggerer",
-                    came=failure,
-                    where=seen.root,
-                    next_step="a worker can list it, so give the triggerer the same connection and the same network",
-                )
-            self.defer(trigger=seen, method_name="execute_complete", timeout=timedelta(seconds=self.timeout))
-        return seen.xcom_value
-
-    def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Look once."""
-        seen = self._look(context)
-        return seen if isinstance(seen, PokeReturnValue) else False
-
-    def _look(self, context: Context) -> PokeReturnValue | CaptureTrigger | GroundTruthTrigger:
-        """Return the result, or what to wait for."""
-        raise NotImplementedError
 
     def _trigger_arguments(self, root: str, deadline: datetime) -> dict[str, Any]:
         return {
             "root": root,
             "deadline": format_time(deadline),
             "poll_interval": self.poke_interval,
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.region_name,
-            "verify": self.verify,
-            "botocore_config": self.botocore_config,
+            **connection_of(self),
         }
 
 

@@ -6,17 +6,12 @@ by the sensor in a worker, which a trigger wakes only when there is something ne
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from abc import abstractmethod
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-
-from airflow_mq_provider.airflow_internals import in_thread
-from airflow_mq_provider.window import hour_folder, parse_time
+from airflow_mq_provider.triggers.looking import Looking
+from airflow_mq_provider.window import hour_folder
 
 if TYPE_CHECKING:
     from airflow_mq_provider.storage import Storage
@@ -38,85 +33,23 @@ def labels_listed(storage: Storage, root: str, first_hour: str, now: datetime) -
     return digest.hexdigest()
 
 
-def _event(event: str, **content: Any) -> TriggerEvent:
-    return TriggerEvent({"event": event} | content)  # type: ignore[no-untyped-call] # Airflow's own
+class _ListingTrigger(Looking["Storage"]):
+    """Lists what lies under a root."""
 
-
-class _ListingTrigger(BaseTrigger):
-    """Lists until `found` returns an event's content, an error comes up, or the deadline has passed."""
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        deadline: str,
-        poll_interval: float,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # Airflow's own
+    def __init__(self, *, root: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
         self.root = root
-        self.deadline = deadline
-        self.poll_interval = poll_interval
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
 
-    @abstractmethod
-    def found(self, storage: Storage, now: datetime) -> dict[str, Any] | None:
-        """Return what the sensor is to be told, or None as long as there is nothing to tell. Runs in a thread."""
+    @property
+    def where(self) -> str:
+        """The root."""
+        return self.root
 
-    @abstractmethod
-    def own_arguments(self) -> dict[str, Any]:
-        """Return the arguments of this trigger beside those that all of them take."""
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments that make this trigger again, in any triggerer; all of it plain JSON."""
-        arguments = {
-            "root": self.root,
-            "deadline": self.deadline,
-            "poll_interval": self.poll_interval,
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.region_name,
-            "verify": self.verify,
-            "botocore_config": self.botocore_config,
-        }
-        return f"{type(self).__module__}.{type(self).__qualname__}", arguments | self.own_arguments()
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: ``found`` with what was found, ``deadline``, or ``error`` with the message of what failed.
-
-        An error wakes the sensor too, which then looks for itself, in a worker, where a failure has retries and a log.
-        """
-        deadline = parse_time(self.deadline, field="deadline")
-        try:
-            storage = await in_thread(self._connect)()
-            while True:
-                now = datetime.now(UTC)
-                if (content := await in_thread(self.found)(storage, now)) is not None:
-                    yield _event("found", **content)
-                    return
-                if now >= deadline:
-                    yield _event("deadline")
-                    return
-                pause = min(timedelta(seconds=self.poll_interval), deadline - now)
-                await asyncio.sleep(max(pause.total_seconds(), 0.01))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker looks for itself
-            yield _event("error", message=f"{type(error).__name__}: {error}")
-
-    def _connect(self) -> Storage:
+    def connect(self) -> Storage:
+        """Return the storage that reaches the root."""
         from airflow_mq_provider.hooks.model_quality import storage_for
 
-        storage, _ = storage_for(
-            [self.root],
-            aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
-            verify=self.verify,
-            botocore_config=self.botocore_config,
-        )
+        storage, _ = storage_for([self.root], **self.connection)
         return storage
 
 
@@ -128,12 +61,12 @@ class CaptureTrigger(_ListingTrigger):
         self.last_hour = last_hour
 
     def own_arguments(self) -> dict[str, Any]:
-        """Return the hour folder."""
-        return {"last_hour": self.last_hour}
+        """Return root and hour folder."""
+        return {"root": self.root, "last_hour": self.last_hour}
 
-    def found(self, storage: Storage, now: datetime) -> dict[str, Any] | None:  # noqa: ARG002 - any time will do
+    def found(self, source: Storage, now: datetime) -> dict[str, Any] | None:  # noqa: ARG002 - any time will do
         """Return the key."""
-        key = first_capture(storage, self.root, self.last_hour)
+        key = first_capture(source, self.root, self.last_hour)
         return None if key is None else {"key": key}
 
 
@@ -146,9 +79,9 @@ class GroundTruthTrigger(_ListingTrigger):
         self.counted = counted
 
     def own_arguments(self) -> dict[str, Any]:
-        """Return the hour folder and the digest."""
-        return {"first_hour": self.first_hour, "counted": self.counted}
+        """Return root, hour folder and digest."""
+        return {"root": self.root, "first_hour": self.first_hour, "counted": self.counted}
 
-    def found(self, storage: Storage, now: datetime) -> dict[str, Any] | None:
+    def found(self, source: Storage, now: datetime) -> dict[str, Any] | None:
         """Return an empty content where the digest is another one."""
-        return None if labels_listed(storage, self.root, self.first_hour, now) == self.counted else {}
+        return None if labels_listed(source, self.root, self.first_hour, now) == self.counted else {}
