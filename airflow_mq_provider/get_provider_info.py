@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 _INTEGRATION = "Model quality"
+_SAGEMAKER = "Amazon SageMaker Model Monitor"
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -26,19 +27,25 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": _INTEGRATION,
                 "external-doc-url": "https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-model-quality.html",
                 "tags": ["aws", "service"],
-            }
+            },
+            {
+                "integration-name": _SAGEMAKER,
+                "external-doc-url": "https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor.html",
+                "tags": ["aws", "service"],
+            },
         ],
-        "operators": [
-            {"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.operators.model_quality"]}
+        "operators": _modules("operators"),
+        "sensors": _modules("sensors"),
+        "hooks": _modules("hooks"),
+        "triggers": _modules("triggers"),
+        "extra-links": [
+            "airflow_mq_provider.links.model_quality.ModelQualityReportLink",
+            "airflow_mq_provider.links.sagemaker.JobDefinitionLink",
+            "airflow_mq_provider.links.sagemaker.MonitoringScheduleLink",
+            "airflow_mq_provider.links.sagemaker.ProcessingJobLink",
+            "airflow_mq_provider.links.sagemaker.ProcessingJobLogsLink",
+            "airflow_mq_provider.links.sagemaker.SageMakerReportLink",
         ],
-        "sensors": [
-            {"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.sensors.model_quality"]}
-        ],
-        "hooks": [{"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.hooks.model_quality"]}],
-        "triggers": [
-            {"integration-name": _INTEGRATION, "python-modules": ["airflow_mq_provider.triggers.model_quality"]}
-        ],
-        "extra-links": ["airflow_mq_provider.links.model_quality.ModelQualityReportLink"],
         "config": {
             "model_quality": {
                 "description": "Settings of the tasks that judge models. docs/airflow.md tells how to size workers.",
@@ -72,3 +79,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         },
     }
+
+
+def _modules(room: str) -> list[dict[str, Any]]:
+    return [
+        {"integration-name": _INTEGRATION, "python-modules": [f"airflow_mq_provider.{room}.model_quality"]},
+        {"integration-name": _SAGEMAKER, "python-modules": [f"airflow_mq_provider.{room}.sagemaker"]},
+    ]

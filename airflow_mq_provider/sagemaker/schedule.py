@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from airflow_mq_provider.exceptions import OffsetError, RequestError
@@ -97,6 +97,19 @@ def cadence(schedule: str) -> timedelta | None:
     hours = _hours(expression)
     following = (*hours[1:], hours[0] + 24)
     return timedelta(hours=min(after - before for before, after in zip(hours, following, strict=True)))
+
+
+def has_slot(expression: str, time: datetime) -> bool:
+    """Whether SageMaker's expression fires at a time; ``NOW`` may at any.
+
+    Raises:
+        RequestError: it is none of SageMaker's expressions.
+    """
+    text = " ".join(expression.split())
+    if text.upper() == NOW:
+        return True
+    moment = time.astimezone(UTC)
+    return moment.hour in _hours(text) and moment == moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _hours(expression: str) -> tuple[int, ...]:

@@ -11,13 +11,19 @@ import os
 import textwrap
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_mq_provider.storage import Storage
+from airflow_mq_provider.storage import Storage, join
+from tests import sagemaker_world
 from tests.airflow_world import HEADER, Churn, MakeDag, Runs
+from tests.sagemaker_world import ROLE, SageMaker
+
+if TYPE_CHECKING:
+    from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 DAGS = HOME / "dags"
@@ -41,6 +47,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.filterwarnings("default"))
             item.add_marker(pytest.mark.filterwarnings("error:::airflow_mq_provider"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def service_models_are_read_once() -> Iterator[None]:
+    """Each task has a session of its own, and SageMaker's description has megabytes."""
+    from botocore.loaders import JSONFileLoader
+
+    read = JSONFileLoader.load_file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda self, path: _described(read, self, path))
+        yield
+
+
+_DESCRIPTIONS: dict[str, Any] = {}
+
+
+def _described(read: Any, loader: Any, path: str) -> Any:
+    if path not in _DESCRIPTIONS:
+        _DESCRIPTIONS[path] = read(loader, path)
+    return _DESCRIPTIONS[path]
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +97,31 @@ def aws_connection(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     connection = {"conn_type": "aws", "login": "of-the-connection", "password": "secret", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_S3_OF_TESTS", json.dumps(connection))
     return "s3_of_tests"
+
+
+@pytest.fixture
+def churn_on_s3(s3_storage: Storage, s3_bucket: str) -> Churn:
+    """An endpoint on the loopback S3, with what SageMaker needs of its monitor; no traffic yet."""
+    return Churn(f"s3://{s3_bucket}/churn", s3_storage, {"sagemaker": {"role_arn": ROLE}})
+
+
+@pytest.fixture
+def sagemaker(
+    monkeypatch: pytest.MonkeyPatch, s3_storage: Storage, churn_on_s3: Churn, aws_connection: str
+) -> SageMaker:
+    """Model Monitor on 127.0.0.1, in an account that has the endpoint; it is half past eight on 10 November 2026."""
+    service = SageMaker(s3_storage, datetime(2026, 11, 10, 8, 30, tzinfo=UTC))
+    service.endpoints["churn"] = join(churn_on_s3.root, "capture")
+    sagemaker_world.install(monkeypatch, service)
+    return service
+
+
+@pytest.fixture
+def hook(sagemaker: SageMaker, aws_connection: str) -> ModelQualityHook:
+    """The hook over the connection of tests."""
+    from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
+
+    return ModelQualityHook.over(aws_conn_id=aws_connection)
 
 
 @pytest.fixture

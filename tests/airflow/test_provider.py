@@ -66,6 +66,16 @@ def test_every_setting_that_is_described_is_read_and_every_one_read_is_described
     assert read == set(INFO["config"]["model_quality"]["options"])
 
 
+def test_every_link_of_the_room_is_described() -> None:
+    offering = {
+        f"airflow_mq_provider.links.{path.stem}.{node.name}"
+        for path in (PACKAGE / "links").glob("*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    assert set(INFO["extra-links"]) == offering
+
+
 def test_airflow_knows_the_provider_and_its_link() -> None:
     from airflow.providers_manager import ProvidersManager
 
@@ -180,6 +190,7 @@ PUBLIC = (
     "airflow.sdk.types",
     "airflow.triggers.base",
     "airflow.providers.amazon.aws.hooks.s3",
+    "airflow.providers.amazon.aws.hooks.sagemaker",
 )
 
 

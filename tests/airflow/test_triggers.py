@@ -17,8 +17,11 @@ from airflow.triggers.base import BaseTrigger
 from airflow_mq_provider import triggers
 from airflow_mq_provider.storage import Storage
 from airflow_mq_provider.triggers.model_quality import CaptureTrigger, GroundTruthTrigger, labels_listed
+from airflow_mq_provider.triggers.sagemaker import MonitoringExecutionTrigger, SageMakerWaiterTrigger
 from airflow_mq_provider.window import format_time
 from tests.airflow_versions import deserialize, import_string, serialize
+from tests.airflow_world import Churn
+from tests.sagemaker_world import SageMaker, make_schedule
 
 FAR = "2099-01-01T00:00:00Z"
 PAST = "2020-01-01T00:00:00Z"
@@ -49,6 +52,25 @@ MAKE: dict[type[BaseTrigger], Callable[..., BaseTrigger]] = {
 EMPTY = labels_listed(Storage(), "/nowhere", "2026/11/10/08", NOW)
 
 
+SAGEMAKER: dict[type[BaseTrigger], Callable[..., BaseTrigger]] = {
+    SageMakerWaiterTrigger: lambda **connection: SageMakerWaiterTrigger(
+        waiter_name="MonitoringScheduleScheduled",
+        waiter_args={"MonitoringScheduleName": "churn-quality"},
+        waiter_delay=0,
+        waiter_max_attempts=9,
+        done=["created schedule churn-quality"],
+        **connection,
+    ),
+    MonitoringExecutionTrigger: lambda deadline=FAR, **connection: MonitoringExecutionTrigger(
+        schedule_name="churn-quality",
+        scheduled_time="2026-11-10T09:00:00Z",
+        deadline=deadline,
+        poll_interval=0.05,
+        **connection,
+    ),
+}
+
+
 def rebuilt(trigger: BaseTrigger) -> BaseTrigger:
     """The trigger after its way through Airflow's database."""
     path, arguments = trigger.serialize()
@@ -74,7 +96,7 @@ def on_s3(s3_bucket: str, aws_connection: str) -> dict[str, Any]:
 
 
 def test_every_trigger_of_the_room_is_tested_here() -> None:
-    assert discovered() == set(MAKE)
+    assert discovered() == set(MAKE) | set(SAGEMAKER)
 
 
 @pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
@@ -90,6 +112,19 @@ def test_a_trigger_comes_back_from_the_database_as_it_was(kind: type[BaseTrigger
     )
     assert type(rebuilt(trigger)) is kind
     assert rebuilt(trigger).serialize() == trigger.serialize()
+
+
+@pytest.mark.parametrize("kind", SAGEMAKER, ids=lambda kind: kind.__name__)
+def test_a_trigger_of_sagemaker_comes_back_from_the_database_as_it_was(kind: type[BaseTrigger]) -> None:
+    connection = {
+        "aws_conn_id": "mine",
+        "region_name": "eu-west-1",
+        "verify": False,
+        "botocore_config": {"read_timeout": 5},
+    }
+    trigger = SAGEMAKER[kind](**connection)
+    assert rebuilt(trigger).serialize() == trigger.serialize()
+    assert connection.items() <= trigger.serialize()[1].items()
 
 
 @pytest.mark.parametrize("kind", MAKE, ids=lambda kind: kind.__name__)
@@ -170,3 +205,46 @@ def test_labels_listed_are_those_that_a_run_as_of_now_would_read(
     s3_storage.write(f"{root}/{key}", data)
     assert (labels_listed(s3_storage, root, "2026/11/10/08", now) != before) is noticed
     assert labels_listed(s3_storage, root, "2026/11/10/08", now + timedelta(hours=2)) != EMPTY
+
+
+# --- SageMaker
+
+
+@pytest.fixture
+def scheduled(sagemaker: SageMaker, churn_on_s3: Churn, aws_connection: str) -> dict[str, Any]:
+    """An hourly schedule that was just created, and the arguments of a trigger that reaches it."""
+    make_schedule(sagemaker, churn_on_s3.declared())
+    return {"aws_conn_id": aws_connection}
+
+
+def test_a_schedule_that_settles_is_found_by_the_asynchronous_client(
+    scheduled: dict[str, Any], sagemaker: SageMaker
+) -> None:
+    told = event(SAGEMAKER[SageMakerWaiterTrigger](**scheduled))
+    assert told == {"event": "found", "done": ["created schedule churn-quality"]}
+    assert sagemaker.asked("DescribeMonitoringSchedule") == ["DescribeMonitoringSchedule"] * 3
+
+
+def test_a_schedule_that_never_settles_is_told(scheduled: dict[str, Any], sagemaker: SageMaker) -> None:
+    sagemaker.step = timedelta(0)
+    told = event(SAGEMAKER[SageMakerWaiterTrigger](**scheduled))
+    assert told["event"] == "error"
+    assert "Max attempts exceeded" in told["message"]
+
+
+def test_the_end_of_an_execution_is_found(scheduled: dict[str, Any], sagemaker: SageMaker) -> None:
+    sagemaker.step = timedelta(minutes=5)
+    assert event(SAGEMAKER[MonitoringExecutionTrigger](**scheduled)) == {"event": "found", "status": "Failed"}
+    assert sagemaker.now - datetime(2026, 11, 10, 9, tzinfo=UTC) < timedelta(minutes=20)
+
+
+def test_an_execution_that_runs_is_no_end(scheduled: dict[str, Any], sagemaker: SageMaker) -> None:
+    sagemaker.pass_time(datetime(2026, 11, 10, 9, 3, tzinfo=UTC))
+    assert event(SAGEMAKER[MonitoringExecutionTrigger](deadline=PAST, **scheduled)) == {"event": "deadline"}
+
+
+@pytest.mark.parametrize("kind", SAGEMAKER, ids=lambda kind: kind.__name__)
+def test_a_trigger_of_sagemaker_without_its_connection_tells_why(kind: type[BaseTrigger]) -> None:
+    told = event(SAGEMAKER[kind](aws_conn_id="nobodys"))
+    assert told["event"] == "error"
+    assert "nobodys" in told["message"]
