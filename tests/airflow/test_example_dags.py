@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from airflow_mq_provider.storage import Storage, join
 from tests.airflow_world import Churn, Runs
+from tests.sagemaker_world import SageMaker, make_schedule
 
 EXAMPLES = Path(__file__).parents[2] / "dags"
 WINDOW = {"window_start": "2026-11-02T00:00:00Z", "window_end": "2026-11-02T06:00:00Z"}
@@ -36,7 +38,7 @@ def load(airflow_dags: Path) -> Iterator[Callable[[str], dict[str, Any]]]:
         copy.unlink()
 
 
-@pytest.mark.parametrize("name", ["minimal", "with_sensors", "shadow"])
+@pytest.mark.parametrize("name", ["minimal", "with_sensors", "two_cadences"])
 def test_an_example_judges_a_window(
     name: str, churn: Churn, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,63 @@ def test_the_demo_dags_judge_the_demo_windows(
     }
 
 
+# --- with SageMaker
+
+
+NINE = datetime(2026, 11, 10, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def account(sagemaker: SageMaker, churn_on_s3: Churn, aws_connection: str, monkeypatch: pytest.MonkeyPatch) -> Churn:
+    """The examples' own account: their connection, their root, their baseline."""
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", os.environ["AIRFLOW_CONN_S3_OF_TESTS"])
+    monkeypatch.setenv("AIRFLOW_VAR_MODEL_QUALITY_ROOT", churn_on_s3.root)
+    constraints = {"accuracy": {"threshold": 0.9, "comparison_operator": "LessThanThreshold"}}
+    document = json.dumps({"version": 0.0, "binary_classification_constraints": constraints}).encode()
+    churn_on_s3.storage.write(join(churn_on_s3.root, "baseline/constraints.json"), document)
+    return churn_on_s3
+
+
+def test_the_example_on_sagemaker_keeps_a_schedule_and_follows_its_execution(
+    account: Churn, sagemaker: SageMaker, load: Callable[[str], dict[str, Any]], runs: Runs
+) -> None:
+    [dag] = load("on_sagemaker").values()
+    for task in dag.tasks:
+        task.waiter_delay = 0
+    runs.trigger(dag, logical_date="2026-11-10T08:00:00Z", dag_run_id="first")
+    assert runs.finish(dag, "first") == {
+        "keep_job_definition": "success",
+        "keep_schedule": "success",
+        "follow_execution": "skipped",  # the schedule is younger than its slot
+    }
+    account.hours(NINE - timedelta(days=3), 1, wrong=3)
+    sagemaker.pass_time(NINE + timedelta(minutes=20))
+    sagemaker.calls.clear()
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z", dag_run_id="second")
+    assert runs.finish(dag, "second")["follow_execution"] == "failed"  # violations are to fail it
+    assert sagemaker.changed() == []
+
+
+def test_the_shadow_example_compares_both_verdicts(
+    account: Churn, sagemaker: SageMaker, load: Callable[[str], dict[str, Any]], runs: Runs
+) -> None:
+    make_schedule(
+        sagemaker,
+        account.declared(name="churn-hourly", constraints_uri=join(account.root, "baseline/constraints.json")),
+    )
+    account.hours(NINE - timedelta(hours=1), 1, wrong=3)
+    sagemaker.pass_time(NINE + timedelta(minutes=20))
+    [dag] = load("shadow").values()
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    states = runs.finish(dag)
+    assert set(states.values()) == {"success"}, states
+    compared = runs.xcom(dag, "compare")
+    assert compared["verdict"] == "same"
+    assert compared["a"] == join(account.root, "reports/churn/churn-hourly/2026/11/10/09")
+    assert compared["b"] == join(account.root, "reports-of-airflow/churn/churn-hourly/2026/11/10/09")
+    assert [row["name"] for row in compared["violations"]] == ["accuracy"]
+
+
 def test_every_example_is_tested() -> None:
-    tested = {"minimal", "with_sensors", "shadow", "demo"}
+    tested = {"minimal", "with_sensors", "two_cadences", "on_sagemaker", "shadow", "demo"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {f"model_quality_{name}" for name in tested}
