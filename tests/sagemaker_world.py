@@ -459,7 +459,7 @@ class SageMaker:
             return "Failed", None, failure
         schedule = self.schedules[one.schedule]
         monitor = self._monitor(one.definition, one.schedule)
-        if monitor.input.data_captured_destination_uri is None:
+        if not any(self.storage.list(monitor.capture_root)):
             return None
         times = schedule.config["ScheduleConfig"]
         now = times["ScheduleExpression"] == "NOW"
@@ -474,11 +474,16 @@ class SageMaker:
         try:
             report = run.run(monitor, window, storage=self.storage, engine="reference")
         except ModelQualityError as error:
-            if "nothing" in str(error) or "no object" in str(error):
-                return None
             return "Failed", None, f"AlgorithmError: {str(error)[:900]}, exit code: 255"
-        kept = (run.STATISTICS, run.VIOLATIONS)
-        self.storage.delete([each.uri for each in self.storage.list(prefix) if each.key not in kept])
+        # of all that a run of ours writes SageMaker has two documents, always in the folder of the hour
+        documents = {
+            each.key: self.storage.read(each.uri)
+            for each in self.storage.list(prefix)
+            if each.key in (run.STATISTICS, run.VIOLATIONS)
+        }
+        self.storage.delete([each.uri for each in self.storage.list(prefix)])
+        for name, document in documents.items():
+            self.storage.write(join(monitor.report_root, hour_folder(one.slot), name), document)
         if report["reason_code"] in ("no_captures", "no_labels", "no_matches"):
             return None
         count = len(report["violations"])
@@ -713,11 +718,23 @@ def _enum_faults(value: Any, shape: Any, where: str) -> Iterator[str]:
         yield f"{where}: {value!r}"
 
 
-def make_schedule(service: SageMaker, declared: dict[str, Any], *, schedule: str = "hourly") -> str:
+def make_schedule(
+    service: SageMaker,
+    declared: dict[str, Any],
+    *,
+    schedule: str = "hourly",
+    window: tuple[str | None, str | None] = (None, None),
+) -> str:
     """Have the service hold a monitor's definition and schedule, as if somebody had made them by hand."""
     monitor = ModelQualityMonitor.model_validate(declared)
     service.answer("CreateModelQualityJobDefinition", job_definition_request(monitor, region=REGION))
-    request = schedule_request(monitor, schedule=schedule, definition_name=monitor.name)
+    request = schedule_request(
+        monitor,
+        schedule=schedule,
+        definition_name=monitor.name,
+        data_analysis_start=window[0],
+        data_analysis_end=window[1],
+    )
     service.answer("CreateMonitoringSchedule", request)
     return monitor.name
 

@@ -78,12 +78,14 @@ class ModelQualityHook(SageMakerHook):
         model = json.loads(files("airflow_mq_provider.sagemaker").joinpath("waiters/sagemaker.json").read_bytes())
         if waiter_name not in model["waiters"]:
             return super().get_waiter(waiter_name, parameters, config_overrides, deferrable, client)
-        from aiobotocore.waiter import create_waiter_with_client as create_async
         from botocore.waiter import WaiterModel, create_waiter_with_client
 
         model["waiters"][waiter_name].update(config_overrides or {})
-        create = create_async if deferrable else create_waiter_with_client
-        return create(waiter_name, WaiterModel(model), client or self.conn)
+        if deferrable:
+            from aiobotocore.waiter import create_waiter_with_client as create_async_waiter_with_client
+
+            return create_async_waiter_with_client(waiter_name, WaiterModel(model), client)
+        return create_waiter_with_client(waiter_name, WaiterModel(model), client or self.conn)
 
     def wait(self, waiter_name: str, *, delay: float, max_attempts: int, **arguments: str) -> str | None:
         """Wait with one of the waiters in this process. Returns None once it is satisfied, else why it will not be."""

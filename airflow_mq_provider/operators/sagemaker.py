@@ -635,9 +635,12 @@ class SageMakerModelQualityBaselineOperator(_SageMakerOperator):
         }
 
     def on_kill(self) -> None:
-        """Stop the job that this task waits for."""
-        if self._job is not None:
-            self._hook().ask("StopProcessingJob", ProcessingJobName=self._job)
+        """Stop the job that this task waits for, unless it has ended meanwhile."""
+        if self._job is None:
+            return
+        hook = self._hook()
+        if (hook.job(self._job) or {}).get("ProcessingJobStatus") == "InProgress":
+            hook.ask("StopProcessingJob", ProcessingJobName=self._job)
 
 
 class CompareExecutionsOperator(BaseOperator):

@@ -146,7 +146,8 @@ class SageMakerMonitoringExecutionSensor(_ScheduleSensor):
 
     Args:
         schedule_name: The schedule's name.
-        scheduled_time: Another time than the run's own, as ``2026-11-08T13:00:00Z``.
+        scheduled_time: Another time than the run's own, as ``2026-11-08T13:00:00Z``; of a schedule that runs ``NOW`` the time at
+            which it was created.
         on_violation: ``fail`` fails the task where the execution found violations, without retries; ``continue`` succeeds.
         on_not_judged: What to do where no verdict came: ``fail`` (the default, as SageMaker's own failures are among them),
             ``skip`` or ``continue``.
@@ -217,7 +218,7 @@ class SageMakerMonitoringExecutionSensor(_ScheduleSensor):
 
     def _why_missing(self, hook: ModelQualityHook, slot: datetime, *, late: bool) -> dict[str, Any] | None:
         """Return why the slot has no execution, and None as long as one may come."""
-        from airflow_mq_provider.sagemaker.schedule import has_slot
+        from airflow_mq_provider.sagemaker.schedule import NOW, has_slot
 
         described = self._described(hook)
         when = described["MonitoringScheduleConfig"].get("ScheduleConfig", {}).get("ScheduleExpression")
@@ -225,7 +226,8 @@ class SageMakerMonitoringExecutionSensor(_ScheduleSensor):
         at = format_time(slot)
         if when is not None and not has_slot(when, slot):
             return _missing("not_a_slot", f"the schedule runs at {when}, which is never {at}")
-        if described["CreationTime"] > slot:
+        # what runs NOW runs soon after it was created, wherever in that minute its time is taken to lie
+        if when != NOW and described["CreationTime"] > slot:
             return _missing("created_later", f"the schedule was created at {format_time(described['CreationTime'])}")
         if status == "Stopped" and (late or changed <= slot):
             return _missing("schedule_stopped", f"the schedule is stopped, last changed at {format_time(changed)}")

@@ -121,6 +121,8 @@ dag = model_quality_dag(
 )
 """
 
+HEAVY = {"numpy", "boto3", "botocore", "aiobotocore", "pyarrow", "pandas", "xxhash", "jmespath", "sklearn", "yaml"}
+
 WATCHED = """
 import builtins, os, socket, sys
 from airflow.sdk import DAG  # what Airflow loads and reads by itself comes before
@@ -144,11 +146,10 @@ print(json.dumps({"opened": watched, "control": opened[len(watched):], "loaded":
 """
 
 
-@pytest.fixture(scope="module")
-def parsed() -> dict[str, Any]:
-    """What parsing a DAG file with all kinds of tasks opened and loaded, beyond what Airflow did before."""
+def parse(source: str) -> dict[str, Any]:
+    """What parsing a DAG file opened and loaded, beyond what Airflow did before."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WATCHED + MINIMAL + TOLD],
+        [sys.executable, "-W", "ignore", "-c", WATCHED + source + TOLD],
         capture_output=True,
         text=True,
         check=True,
@@ -157,9 +158,25 @@ def parsed() -> dict[str, Any]:
     return told
 
 
+@pytest.fixture(scope="module")
+def parsed() -> dict[str, Any]:
+    """The same, of a file with all kinds of tasks."""
+    return parse(MINIMAL)
+
+
+def test_parsing_a_dag_file_of_sagemaker_loads_nothing_heavy_either() -> None:
+    source = (PACKAGE.parent / "dags/model_quality_shadow.py").read_text()
+    told = parse(source.replace("from __future__ import annotations", ""))
+    loaded = {
+        name for name in told["loaded"] if name.startswith(("airflow.providers.", "airflow_mq_provider.sagemaker"))
+    }
+    assert HEAVY & {name.partition(".")[0] for name in told["loaded"]} == set()
+    assert loaded == set()
+    assert told["opened"] == []
+
+
 def test_parsing_a_dag_file_loads_nothing_heavy(parsed: dict[str, Any]) -> None:
-    heavy = {"numpy", "boto3", "botocore", "aiobotocore", "pyarrow", "pandas", "xxhash", "jmespath", "sklearn", "yaml"}
-    assert heavy & {name.partition(".")[0] for name in parsed["loaded"]} == set()
+    assert HEAVY & {name.partition(".")[0] for name in parsed["loaded"]} == set()
 
 
 def test_parsing_a_dag_file_loads_no_room_that_works(parsed: dict[str, Any]) -> None:

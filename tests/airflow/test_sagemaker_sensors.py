@@ -191,6 +191,15 @@ def test_the_verdict_of_sagemaker_can_be_enforced_as_ours(
     assert runs.finish(dag) == {"wait": "success", "enforce": "failed"}
 
 
+def test_the_execution_of_a_schedule_that_runs_now_is_followed(look: Look, sagemaker: SageMaker, churn: Churn) -> None:
+    """It is found by the time at which the schedule was created, also while it is not there yet."""
+    churn.hours(EIGHT - timedelta(hours=1), 1)
+    make_schedule(sagemaker, churn.declared(), schedule="NOW", window=("-PT2H", "-PT0H"))
+    sagemaker.step = timedelta(minutes=1)
+    state, told = look('scheduled_time="2026-11-10T08:30:00Z", grace="P9999D", deferrable=True')
+    assert (state, told["status"]) == ("success", "Completed")
+
+
 # --- executions that do not come
 
 
