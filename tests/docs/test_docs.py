@@ -72,6 +72,36 @@ def test_the_readme_s_dag_is_one():
     assert getattr(names["dag"], "task_ids", None) == ["merge_ground_truth", "analyze_quality"]
 
 
+def test_the_guide_s_schedule_is_a_dag():
+    (snippet,) = snippets(ROOT / "docs/sagemaker.md", "python")
+    names: dict[str, object] = {}
+    exec(compile(snippet, "sagemaker.md", "exec"), names)  # noqa: S102 - our own page
+    assert getattr(names["dag"], "task_ids", None) == ["keep_job_definition", "keep_schedule", "follow_execution"]
+
+
+def test_every_operator_and_sensor_of_sagemaker_is_explained():
+    sources = [PACKAGE / room / "sagemaker.py" for room in ("operators", "sensors")]
+    offered = {
+        name for path in sources for name in re.findall(r"^class ([A-Z]\w+(?:Operator|Sensor))", path.read_text(), re.M)
+    }
+    assert offered == {
+        name for name in first_cells(ROOT / "docs/sagemaker.md") if name.endswith(("Operator", "Sensor"))
+    }
+
+
+def test_every_end_of_an_execution_is_explained():
+    source = (PACKAGE / "sensors/sagemaker.py").read_text()
+    codes = set(re.findall(r'_missing\("(\w+)"', source)) | {
+        "within_constraints",
+        "violations",
+        "no_data",
+        "failed",
+        "stopped",
+    }
+    page = (ROOT / "docs/sagemaker.md").read_text()
+    assert codes == set(re.findall(r"^\| `\w+` \| `(\w+)` \|", page, re.MULTILINE))
+
+
 def test_the_recipe_for_predictions_that_sagemaker_did_not_capture_works(tmp_path, monkeypatch, capsys):
     page = ROOT / "docs/formats.md"
     (snippet,) = snippets(page, "python")
