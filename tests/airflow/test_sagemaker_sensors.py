@@ -117,6 +117,29 @@ def test_a_schedule_is_kept_and_each_run_follows_its_own_execution(
     assert (found[10]["violations"], found[10]["report_prefix"]) == ([], None)
 
 
+def test_a_dag_whose_offsets_change_replaces_the_definition_and_leaves_no_orphan(
+    make_dag: MakeDag, runs: Runs, sagemaker: SageMaker
+) -> None:
+    """Each wait is left to the triggerer; what was done before it is told all the same."""
+    told = []
+    for offsets in ({}, {"start_time_offset": "-PT2H", "end_time_offset": "-PT0H"}):
+        dag = make_dag(HOURLY + KEEP, endpoint_input=offsets)
+        runs.trigger(dag, logical_date="2026-11-10T08:00:00Z")
+        assert set(runs.finish(dag).values()) == {"success"}
+        told.append((runs.xcom(dag, "definition"), runs.xcom(dag, "schedule")))
+    (_, scheduled), (replaced, kept) = told
+    name = replaced["job_definition_name"]
+    assert list(sagemaker.definitions) == [name]
+    assert sagemaker.schedules[NAME].config["MonitoringJobDefinitionName"] == name
+    assert scheduled["done"] == [f"created schedule {NAME}"]
+    assert replaced["done"] == [
+        f"created job definition {name}",
+        f"pointed schedule {NAME} from {NAME} to {name}",
+        f"deleted job definition {NAME}, which {name} replaces",
+    ]
+    assert kept["done"] == []
+
+
 @MODES
 def test_an_execution_that_runs_is_waited_for(mode: str, look: Look, scheduled: SageMaker, churn: Churn) -> None:
     """Its Processing job changes under way from the merge to the analysis."""
