@@ -101,11 +101,12 @@ class _SageMakerOperator(BaseOperator):
         """
 
     def _go_on(self, context: Context, done: list[str], failure: str | None = None) -> dict[str, Any]:
-        """Do step after step. What made a wait fail fails the task, unless the next step has nothing to wait for."""
+        """Do step after step. What made a wait fail fails the task, unless the next step could go on all the same."""
         with failing_for_good():
             hook = self._hook()
+            known = len(done)
             while isinstance(step := self._step(hook, context, done), Wait):
-                if failure:
+                if failure and len(done) == known:
                     raise SageMakerError(
                         expected=f"{step.waiter} of {' '.join(step.arguments.values())}",
                         came=failure,
@@ -113,6 +114,7 @@ class _SageMakerOperator(BaseOperator):
                         next_step="look at it in the SageMaker console; a retry of this task goes on from where it stands. "
                         "waiter_delay and waiter_max_attempts say how long it waits",
                     )
+                known = len(done)
                 if self.deferrable:
                     self._defer(step, done)
                 failure = hook.wait(
@@ -256,8 +258,8 @@ class SageMakerMonitoringScheduleOperator(_SageMakerOperator):
     A schedule that is not there is created, one that is otherwise is updated, one that is as declared is left alone. A
     schedule that somebody stopped stays stopped: `SageMakerStartMonitoringScheduleOperator` starts it.
 
-    Returns ``{"schedule_name", "schedule_arn", "status", "changes", "done"}``; ``changes`` names each field that was updated
-    with what it was and what it is to be.
+    Returns ``{"schedule_name", "schedule_arn", "status", "job_definition_name", "done"}``; ``done`` names each field that was
+    updated, with what it was and what it is to be.
 
     Args:
         monitor: As of `SageMakerModelQualityJobDefinitionOperator`. Its name is the schedule's, and the folder of its reports.

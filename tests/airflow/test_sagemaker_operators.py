@@ -336,6 +336,14 @@ def test_a_schedule_that_fails_while_it_is_waited_for_is_deleted(
     assert sagemaker.answer("ListMonitoringSchedules", {}) == {"MonitoringScheduleSummaries": []}
 
 
+def test_a_schedule_that_fails_while_it_is_stopped_is_deleted(
+    run: Run, sagemaker: SageMaker, defined: dict[str, Any]
+) -> None:
+    run(SageMakerMonitoringScheduleOperator, monitor=defined, schedule="hourly")
+    sagemaker.failing_schedules = "InternalFailure"
+    assert run(SageMakerDeleteMonitoringScheduleOperator, schedule_name=NAME)["done"][-1] == f"deleted schedule {NAME}"
+
+
 def test_a_definition_that_a_schedule_runs_is_not_deleted(
     run: Run, sagemaker: SageMaker, defined: dict[str, Any]
 ) -> None:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.sensors.sagemaker import SageMakerMonitoringExecutionSensor, SageMakerMonitoringScheduleSensor
 from airflow_mq_provider.storage import join
-from tests.airflow_world import Churn, MakeDag, Runs
+from tests.airflow_world import Churn, FakeContext, MakeDag, Runs
 from tests.sagemaker_world import NO_DATA, SageMaker, make_schedule
 
 NAME = "churn-quality"
@@ -289,6 +290,29 @@ def test_a_schedule_that_failed_fails_the_task(look: Look, sagemaker: SageMaker,
 def test_a_status_that_is_none_is_refused(look: Look, scheduled: SageMaker) -> None:
     assert look('status="Ready", deferrable=True', kind="SageMakerMonitoringScheduleSensor")[0] == "failed"
     assert SageMakerMonitoringScheduleSensor(task_id="wait", schedule_name=NAME).deferrable
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (SageMakerMonitoringScheduleSensor, {"status": "Stopped"}),
+        (SageMakerMonitoringExecutionSensor, {"scheduled_time": "2026-11-10T09:00:00Z"}),
+    ],
+    ids=["schedule", "execution"],
+)
+def test_the_connection_travels_into_the_trigger(
+    scheduled: SageMaker, aws_connection: str, kind: Callable[..., Any], arguments: dict[str, Any]
+) -> None:
+    scheduled.pass_time(NINE + timedelta(minutes=3))
+    connection = {
+        "aws_conn_id": aws_connection,
+        "region_name": "eu-central-1",
+        "verify": False,
+        "botocore_config": {"read_timeout": 9},
+    }
+    with pytest.raises(TaskDeferred) as deferred:
+        kind(task_id="wait", schedule_name=NAME, **arguments, **connection).execute(FakeContext())
+    assert connection.items() <= deferred.value.trigger.serialize()[1].items()
 
 
 # --- links
