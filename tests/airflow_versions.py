@@ -33,7 +33,9 @@ def _of(home: str, *names: str) -> Any:
     return next(getattr(module, name) for name in names if hasattr(module, name))
 
 
+AirflowFailException = _first("AirflowFailException", "airflow.sdk.exceptions", "airflow.exceptions")
 AirflowNotFoundException = _first("AirflowNotFoundException", "airflow.sdk.exceptions", "airflow.exceptions")
+AirflowSkipException = _first("AirflowSkipException", "airflow.sdk.exceptions", "airflow.exceptions")
 AirflowRescheduleException = _first("AirflowRescheduleException", "airflow.sdk.exceptions", "airflow.exceptions")
 AirflowSensorTimeout = _first("AirflowSensorTimeout", "airflow.sdk.exceptions", "airflow.exceptions")
 AssetOrTimeSchedule = _first("AssetOrTimeSchedule", "airflow.sdk", "airflow.timetables.assets")

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from airflow_mq_provider.window import Window
 
 
-
 def report_asset(monitor_name: str) -> Asset:
     """Return the asset that stands for a monitor's reports; a retraining DAG takes it as its ``schedule``.
 

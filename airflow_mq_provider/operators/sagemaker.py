@@ -693,8 +693,7 @@ class CompareExecutionsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - all is in the two reports
         """Read both sides, compare, and say what was found."""
-        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-
+        from airflow_mq_provider.airflow_internals import of_airflow
         from airflow_mq_provider.sagemaker.compare import compare
 
         folders = {"sagemaker": _report_folder(self.sagemaker), "airflow": _report_folder(self.airflow)}
@@ -704,9 +703,9 @@ class CompareExecutionsOperator(BaseOperator):
             told = f"nothing to compare: no statistics of {' and '.join(absent)}, under {folders}"
             self.log.warning("%s", told)
             if self.on_not_comparable == "fail":
-                raise AirflowFailException(told)
+                raise of_airflow("AirflowFailException")(told)
             if self.on_not_comparable == "skip":
-                raise AirflowSkipException(told)
+                raise of_airflow("AirflowSkipException")(told)
             return {"verdict": None, "problem_type": None, "metrics": [], "violations": None} | {
                 "a": folders["sagemaker"],
                 "b": folders["airflow"],
@@ -725,7 +724,7 @@ class CompareExecutionsOperator(BaseOperator):
             self.log.info("%s: SageMaker %s, here %s: %s %s", row.name, row.a, row.b, row.verdict, row.note)
         if differing and self.on_difference == "fail":
             names = ", ".join(dict.fromkeys(row.name for row in differing))
-            raise AirflowFailException(f"SageMaker's report and ours differ in {names}: {folders}")
+            raise of_airflow("AirflowFailException")(f"SageMaker's report and ours differ in {names}: {folders}")
         return found.as_dict()
 
     def _documents(self, folder: str | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

@@ -273,7 +273,7 @@ class SageMakerMonitoringExecutionSensor(_ScheduleSensor):
 
     def _judged(self, told: dict[str, Any]) -> dict[str, Any]:
         """Say how it ended, and let that decide the fate of the task."""
-        from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+        from airflow_mq_provider.airflow_internals import of_airflow
 
         result: dict[str, Any] = {
             "monitor": self.schedule_name,
@@ -292,12 +292,12 @@ class SageMakerMonitoringExecutionSensor(_ScheduleSensor):
             violations = "; ".join(
                 str(found.get("description", found.get("metric_name"))) for found in result["violations"]
             )
-            raise AirflowFailException(f"{sentence} Violations: {violations}")
+            raise of_airflow("AirflowFailException")(f"{sentence} Violations: {violations}")
         if result["status"] not in ("Completed", "CompletedWithViolations"):
             if self.on_not_judged == "fail":
-                raise AirflowFailException(sentence)
+                raise of_airflow("AirflowFailException")(sentence)
             if self.on_not_judged == "skip":
-                raise AirflowSkipException(sentence)
+                raise of_airflow("AirflowSkipException")(sentence)
         return result
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import botocore
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_mq_provider.operators.sagemaker import (
     CompareExecutionsOperator,
@@ -25,6 +24,7 @@ from airflow_mq_provider.operators.sagemaker import (
     SageMakerStopMonitoringScheduleOperator,
 )
 from airflow_mq_provider.storage import Storage, join
+from tests.airflow_versions import TaskDeferred
 from tests.airflow_world import Churn, FakeContext, MakeDag, Runs
 from tests.sagemaker_world import ACCOUNT, REGION, ROLE, SageMaker, make_schedule
 

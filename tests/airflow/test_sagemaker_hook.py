@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowNotFoundException
 from botocore.exceptions import WaiterError
 
 from airflow_mq_provider.exceptions import InputError, ModelMonitorClosedError, SageMakerError
@@ -17,6 +16,7 @@ from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.sagemaker.job_definition import job_definition_request, monitor_from_definition
 from airflow_mq_provider.sagemaker.schedule import schedule_request
+from tests.airflow_versions import AirflowNotFoundException
 from tests.airflow_world import Churn
 from tests.sagemaker_world import MAINTENANCE, NO_DATA, REGION, SageMaker
 

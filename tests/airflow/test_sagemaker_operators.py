@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_mq_provider.exceptions import ModelQualityError, SageMakerError
 from airflow_mq_provider.operators import sagemaker as operators
@@ -24,6 +23,7 @@ from airflow_mq_provider.operators.sagemaker import (
     SageMakerStopMonitoringScheduleOperator,
 )
 from airflow_mq_provider.storage import join
+from tests.airflow_versions import AirflowFailException, AirflowSkipException, TaskDeferred
 from tests.airflow_world import Churn, FakeContext
 from tests.sagemaker_world import MAINTENANCE, SageMaker, make_schedule
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.sensors.sagemaker import SageMakerMonitoringExecutionSensor, SageMakerMonitoringScheduleSensor
 from airflow_mq_provider.storage import join
+from tests.airflow_versions import TaskDeferred
 from tests.airflow_world import Churn, FakeContext, MakeDag, Runs
 from tests.sagemaker_world import NO_DATA, SageMaker, make_schedule
 
