@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from airflow.sdk import DAG, CronDataIntervalTimetable
+from airflow.sdk import DAG
+from airflow.timetables.interval import CronDataIntervalTimetable  # from Airflow 3.2 on airflow.sdk has it, too
 
 from airflow_mq_provider import EndpointInput, ModelQualityMonitor, ModelQualityTaskGroup
 from airflow_mq_provider.operators.sagemaker import CompareExecutionsOperator
