@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import uuid
@@ -39,6 +40,8 @@ def s3_endpoint() -> Iterator[str]:
     """The address of an S3 on 127.0.0.1, for all tests of this process: use buckets of your own."""
     from moto.server import ThreadedMotoServer
 
+    # some versions log every request, which a test that reads what was printed would find there
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from airflow_mq_provider.cli import main
 from airflow_mq_provider.storage import join
-from tests.airflow.test_example_dags import taken_up
 from tests.airflow_world import Churn, Runs
 from tests.moving.conftest import DEFINITION
 
@@ -38,8 +37,10 @@ def test_a_moved_definition_judges_the_windows_that_its_schedule_did(
     described.write_text(json.dumps(definition(churn)))
     arguments = ["--schedule", "0 * * * *", "--capture-uri", join(churn.root, "capture"), "--dag", str(dag_file)]
     assert main(["import", str(described), *arguments]) == 0
+    from tests.airflow_versions import take_up
+
     try:
-        (dag,) = taken_up(dag_file, airflow_dags).values()
+        (dag,) = take_up(dag_file, airflow_dags).values()
         assert dag.dag_id == "moved-churn"
         runs.trigger(dag, logical_date="2026-11-02T02:00:00Z")
         assert set(runs.finish(dag).values()) == {"success"}
