@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -166,3 +167,19 @@ def test_pictures_are_small_enough_to_be_cloned_and_loaded():
     pictures = sorted((ROOT / "docs/images").iterdir())
     assert [path.name for path in pictures] == ["report.png"]
     assert all(path.stat().st_size <= 200_000 for path in pictures)
+
+
+def test_the_figures_of_readme_are_those_of_the_benchmark() -> None:
+    found = json.loads((ROOT / "benchmarks/results.json").read_text())
+    name = f"model-quality run, {found['records']:,} records"
+    whole = found["rows"][name]
+    small = found["rows"]["model-quality run, 200 records"]
+    readme = README.read_text()
+    for figure in (
+        f"{found['records']:,} records in {found['files']:,} files ({found['bytes'] / 1e6:.0f} MB)",
+        f"judged in {whole['wall_s']:.1f} s on {found['machine']['cores']} cores: "
+        f"{found['times_copy'][name]:.1f} times",
+        f"with {whole['peak_pss_mb']:.0f} MB for all processes",
+        f"200 records takes {small['wall_s']:.2f} s",
+    ):
+        assert figure in readme
