@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -23,20 +21,17 @@ from airflow_mq_provider.hooks.task_context import (
     Declaration,
     connection_of,
     declaration,
-    failing_for_good,
     read_monitor,
 )
 from airflow_mq_provider.links.sagemaker import (
     JobDefinitionLink,
     MonitoringScheduleLink,
-    ProcessingJobLink,
-    ProcessingJobLogsLink,
     SageMakerReportLink,
     definition_page,
     folder_page,
-    job_pages,
     schedule_page,
 )
+from airflow_mq_provider.operators.stepwise import JobOperator, StepwiseOperator, Wait
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,106 +43,7 @@ IF_EXISTS = ("reuse", "replace", "fail")
 COMPUTE = ("sagemaker", "local")
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """What a step waits for before the next one: a waiter of `ModelQualityHook`, and its arguments."""
-
-    waiter: str
-    arguments: dict[str, str]
-
-
-class _SageMakerOperator(BaseOperator):
-    """What all of these share: a connection, two ways of waiting, and going on step by step."""
-
-    template_fields: Sequence[str] = ("aws_conn_id", "region_name", "verify")
-    ui_color = "#e7f0fb"
-
-    def __init__(
-        self,
-        *,
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
-        deferrable: bool = True,
-        waiter_delay: float = 10,
-        waiter_max_attempts: int = 180,
-        **kwargs: Any,
-    ) -> None:
-        # each part of the result is an XCom of its own, so that another task takes operator.output["schedule_name"]
-        super().__init__(multiple_outputs=True, **kwargs)
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
-        self.verify = verify
-        self.botocore_config = botocore_config
-        self.deferrable = deferrable
-        self.waiter_delay = waiter_delay
-        self.waiter_max_attempts = waiter_max_attempts
-        self.pages: dict[str, str] = {}
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Go on until things stand as they are to."""
-        return self._go_on(context, [])
-
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Look again, whatever woke this task, and go on."""
-        return self._go_on(context, event["done"], failure=event.get("message"))
-
-    @abstractmethod
-    def _step(self, hook: ModelQualityHook, context: Context, done: list[str]) -> Wait | dict[str, Any]:
-        """Look, and do the next thing; return what to wait for, or the result once all is done.
-
-        What was changed is added to ``done``, in words.
-        """
-
-    def _go_on(self, context: Context, done: list[str], failure: str | None = None) -> dict[str, Any]:
-        """Do step after step. What made a wait fail fails the task, unless the next step could go on all the same."""
-        with failing_for_good():
-            hook = self._hook()
-            known = len(done)
-            while isinstance(step := self._step(hook, context, done), Wait):
-                if failure and len(done) == known:
-                    raise SageMakerError(
-                        expected=f"{step.waiter} of {' '.join(step.arguments.values())}",
-                        came=failure,
-                        where=self.task_id,
-                        next_step="look at it in the SageMaker console; a retry of this task goes on from where it stands. "
-                        "waiter_delay and waiter_max_attempts say how long it waits",
-                    )
-                known = len(done)
-                if self.deferrable:
-                    self._defer(step, done)
-                failure = hook.wait(
-                    step.waiter, delay=self.waiter_delay, max_attempts=self.waiter_max_attempts, **step.arguments
-                )
-            return step
-
-    def _defer(self, wait: Wait, done: list[str]) -> None:
-        from airflow_mq_provider.triggers.sagemaker import SageMakerWaiterTrigger
-
-        self.defer(
-            trigger=SageMakerWaiterTrigger(
-                waiter_name=wait.waiter,
-                waiter_args=wait.arguments,
-                waiter_delay=self.waiter_delay,
-                waiter_max_attempts=self.waiter_max_attempts,
-                done=done,
-                **connection_of(self),
-            ),
-            method_name="execute_complete",
-        )
-
-    def _hook(self) -> ModelQualityHook:
-        from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
-
-        return ModelQualityHook.over(**connection_of(self))
-
-    def _note(self, done: list[str], what: str) -> None:
-        done.append(what)
-        self.log.info("%s.", what)
-
-
-class SageMakerModelQualityJobDefinitionOperator(_SageMakerOperator):
+class SageMakerModelQualityJobDefinitionOperator(StepwiseOperator):
     """Has SageMaker hold a monitor as its job definition.
 
     Definitions cannot be changed. Where there is one of the name already, ``if_exists`` decides:
@@ -171,7 +67,7 @@ class SageMakerModelQualityJobDefinitionOperator(_SageMakerOperator):
             looks, and ``waiter_max_attempts``, how many looks one wait takes; what every operator takes.
     """
 
-    template_fields: Sequence[str] = ("monitor", "job_definition_name", "tags", *_SageMakerOperator.template_fields)
+    template_fields: Sequence[str] = ("monitor", "job_definition_name", "tags", *StepwiseOperator.template_fields)
     template_fields_renderers: ClassVar[dict[str, str]] = {"monitor": "json"}
     operator_extra_links = (JobDefinitionLink(),)
 
@@ -252,7 +148,7 @@ class SageMakerModelQualityJobDefinitionOperator(_SageMakerOperator):
         return None
 
 
-class SageMakerMonitoringScheduleOperator(_SageMakerOperator):
+class SageMakerMonitoringScheduleOperator(StepwiseOperator):
     """Has SageMaker run a job definition on a schedule, as declared, and waits until it does.
 
     A schedule that is not there is created, one that is otherwise is updated, one that is as declared is left alone. A
@@ -282,7 +178,7 @@ class SageMakerMonitoringScheduleOperator(_SageMakerOperator):
         "data_analysis_start",
         "data_analysis_end",
         "tags",
-        *_SageMakerOperator.template_fields,
+        *StepwiseOperator.template_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"monitor": "json"}
     operator_extra_links = (MonitoringScheduleLink(),)
@@ -351,10 +247,10 @@ class SageMakerMonitoringScheduleOperator(_SageMakerOperator):
         }
 
 
-class _ScheduleOperator(_SageMakerOperator):
+class _ScheduleOperator(StepwiseOperator):
     """What the operators of a schedule that is there share: its name."""
 
-    template_fields: Sequence[str] = ("schedule_name", *_SageMakerOperator.template_fields)
+    template_fields: Sequence[str] = ("schedule_name", *StepwiseOperator.template_fields)
     operator_extra_links: tuple[MonitoringScheduleLink, ...] = (MonitoringScheduleLink(),)
 
     def __init__(self, *, schedule_name: str, **kwargs: Any) -> None:
@@ -445,7 +341,7 @@ class SageMakerDeleteMonitoringScheduleOperator(_ScheduleOperator):
         return Wait("MonitoringScheduleDeleted", _named(name))
 
 
-class SageMakerDeleteModelQualityJobDefinitionOperator(_SageMakerOperator):
+class SageMakerDeleteModelQualityJobDefinitionOperator(StepwiseOperator):
     """Deletes a job definition. One that is not there is what was wanted; one that a schedule runs is not deleted.
 
     Args:
@@ -453,7 +349,7 @@ class SageMakerDeleteModelQualityJobDefinitionOperator(_SageMakerOperator):
         **kwargs: As of `SageMakerModelQualityJobDefinitionOperator`.
     """
 
-    template_fields: Sequence[str] = ("job_definition_name", *_SageMakerOperator.template_fields)
+    template_fields: Sequence[str] = ("job_definition_name", *StepwiseOperator.template_fields)
 
     def __init__(self, *, job_definition_name: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -474,14 +370,15 @@ class SageMakerDeleteModelQualityJobDefinitionOperator(_SageMakerOperator):
         return {"job_definition_name": name, "done": done}
 
 
-class SageMakerModelQualityBaselineOperator(_SageMakerOperator):
+class SageMakerModelQualityBaselineOperator(JobOperator):
     """Makes ``statistics.json`` and ``constraints.json`` from a labelled dataset: a baseline.
 
     With ``compute="sagemaker"`` SageMaker's analyzer does it in a Processing job, which needs no Model Monitor; with
     ``"local"`` the worker does, by this package's own engine and without SageMaker. The documents are the same.
 
     A retry picks up the job that an earlier try of the same run started; one that failed is followed by another, with a
-    number behind its name. A task that is cancelled while it waits in a worker stops its job.
+    number behind its name. A task that is cancelled stops its job; while it waits in the triggerer that needs
+    Airflow 3.3, the first that tells it.
 
     Returns ``{"output", "records", "statistics", "constraints", "done"}``, the documents without curves.
 
@@ -508,10 +405,10 @@ class SageMakerModelQualityBaselineOperator(_SageMakerOperator):
         "probability_attribute",
         "compute",
         "tags",
-        *_SageMakerOperator.template_fields,
+        *StepwiseOperator.template_fields,
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"monitor": "json"}
-    operator_extra_links = (ProcessingJobLink(), ProcessingJobLogsLink(), SageMakerReportLink())
+    operator_extra_links = (*JobOperator.operator_extra_links, SageMakerReportLink())
 
     def __init__(
         self,
@@ -538,7 +435,6 @@ class SageMakerModelQualityBaselineOperator(_SageMakerOperator):
         self.probability_attribute = probability_attribute
         self.compute = compute
         self.tags: Any = tags
-        self._job: str | None = None
 
     def _step(self, hook: ModelQualityHook, context: Context, done: list[str]) -> Wait | dict[str, Any]:
         _check_choice("compute", self.compute, COMPUTE)
@@ -594,29 +490,15 @@ class SageMakerModelQualityBaselineOperator(_SageMakerOperator):
             job_name=_job_name(monitor.name, context),
             **given,
         )
-        name = base = request["ProcessingJobName"]
-        number = 1
-        while (job := hook.job(name)) is not None and job["ProcessingJobStatus"] in ("Failed", "Stopped"):
-            if any(told.endswith(f" job {name}") for told in done):
-                raise SageMakerError(
-                    expected="a baseline job that completes",
-                    came=f"{job['ProcessingJobStatus']}: {job.get('FailureReason', 'SageMaker gives no reason')}",
-                    where=name,
-                    next_step="look at its log (the link 'Logs of the job'); a retry starts another one",
-                )
-            number += 1
-            name = f"{base[: 62 - len(str(number))]}-{number}"
-        self._job = name
-        self.pages = job_pages(name, region) | {"report": folder_page(self.output_uri, region)}
-        if job is None:
-            hook.ask("CreateProcessingJob", **{**request, "ProcessingJobName": name})
-            self._note(done, f"started job {name}")
-        elif job["ProcessingJobStatus"] != "Completed" and not done:
-            self._note(done, f"picked up job {name}")
-        if job is None or job["ProcessingJobStatus"] != "Completed":
-            return Wait("processing_job_completed_or_stopped", {"ProcessingJobName": name})
-        self._job = None
-        return self._written(hook, monitor, done)
+        base = request["ProcessingJobName"]
+
+        def numbered(number: int) -> dict[str, Any]:
+            name = base if number == 1 else f"{base[: 62 - len(str(number))]}-{number}"
+            return {**request, "ProcessingJobName": name}
+
+        self.pages = {"report": folder_page(self.output_uri, region)}
+        job = self._job_of(hook, done, numbered)
+        return job if isinstance(job, Wait) else self._written(hook, monitor, done)
 
     def _written(self, hook: ModelQualityHook, monitor: ModelQualityMonitor, done: list[str]) -> dict[str, Any]:
         """Return the documents that SageMaker wrote, read and checked: its analyzer has been seen to write others."""
@@ -635,14 +517,6 @@ class SageMakerModelQualityBaselineOperator(_SageMakerOperator):
             "constraints": read["constraints"],
             "done": done,
         }
-
-    def on_kill(self) -> None:
-        """Stop the job that this task waits for, unless it has ended meanwhile."""
-        if self._job is None:
-            return
-        hook = self._hook()
-        if (hook.job(self._job) or {}).get("ProcessingJobStatus") == "InProgress":
-            hook.ask("StopProcessingJob", ProcessingJobName=self._job)
 
 
 class CompareExecutionsOperator(BaseOperator):

@@ -20,6 +20,7 @@ class SageMakerWaiterTrigger(OverConnection):
 
     The event is ``found``, or ``error`` with the waiter's message: that of a state from which nothing comes any more, of a
     refused call, or of having looked ``waiter_max_attempts`` times. It holds ``done``, which the operator gave to have it back.
+    Where ``job`` is given, that Processing job is stopped when a user ends the task (Airflow 3.3 and later tell a trigger).
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class SageMakerWaiterTrigger(OverConnection):
         waiter_delay: float,
         waiter_max_attempts: int,
         done: list[str] | None = None,
+        job: str | None = None,
         **connection: Any,
     ) -> None:
         super().__init__(**connection)
@@ -38,6 +40,7 @@ class SageMakerWaiterTrigger(OverConnection):
         self.waiter_delay = waiter_delay
         self.waiter_max_attempts = waiter_max_attempts
         self.done = done
+        self.job = job
 
     @property
     def where(self) -> str:
@@ -52,6 +55,7 @@ class SageMakerWaiterTrigger(OverConnection):
             "waiter_delay": self.waiter_delay,
             "waiter_max_attempts": self.waiter_max_attempts,
             "done": self.done,
+            "job": self.job,
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -69,6 +73,18 @@ class SageMakerWaiterTrigger(OverConnection):
             yield event("found", done=self.done)
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker looks for itself
             yield event("error", message=f"{type(error).__name__}: {error}", done=self.done)
+
+    async def on_kill(self) -> None:
+        """Stop the job, unless it has ended meanwhile."""
+        from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
+
+        if self.job is None:
+            return
+        hook = ModelQualityHook.over(**self.connection)
+        async with await hook.get_async_conn() as client:  # type: ignore[no-untyped-call] # the amazon provider's own
+            described = await client.describe_processing_job(ProcessingJobName=self.job)
+            if described["ProcessingJobStatus"] == "InProgress":
+                await client.stop_processing_job(ProcessingJobName=self.job)
 
 
 class MonitoringExecutionTrigger(Looking["ModelQualityHook"]):

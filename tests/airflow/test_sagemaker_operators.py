@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider.exceptions import ModelQualityError, SageMakerError
-from airflow_mq_provider.operators import sagemaker as operators
+from airflow_mq_provider.operators import stepwise
 from airflow_mq_provider.operators.sagemaker import (
     CompareExecutionsOperator,
     SageMakerDeleteModelQualityJobDefinitionOperator,
@@ -146,7 +146,7 @@ def test_a_replacement_whose_worker_died_is_finished_by_the_retry(
 
     died: list[str] = []
     monkeypatch.setattr(sagemaker, "answer", dying)
-    note = operators._SageMakerOperator._note
+    note = stepwise.StepwiseOperator._note
 
     def interrupted(self: Any, done: list[str], what: str) -> None:
         if died and died[-1] != "told":
@@ -154,7 +154,7 @@ def test_a_replacement_whose_worker_died_is_finished_by_the_retry(
             raise KeyboardInterrupt
         note(self, done, what)
 
-    monkeypatch.setattr(operators._SageMakerOperator, "_note", interrupted)
+    monkeypatch.setattr(stepwise.StepwiseOperator, "_note", interrupted)
     changed = churn_on_s3.declared(endpoint_input=OTHER_OFFSET)
     with pytest.raises(KeyboardInterrupt):
         run(SageMakerModelQualityJobDefinitionOperator, monitor=changed, if_exists="replace")
