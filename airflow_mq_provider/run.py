@@ -7,7 +7,8 @@
     report.json comes last: where it is absent, the run did not finish (rules O1, O2)
 
 `merge` and `analyze` are the two tasks of the DAG; what passes between them is a small hand-over in plain JSON. Each may
-be run again at any time, and killed at any time.
+be run again at any time, and killed at any time. Where jobs of SageMaker do the work of a step, the functions under "on
+SageMaker's compute" stand around it: what is read before and after a job is read and written here, too.
 """
 
 from __future__ import annotations
@@ -26,20 +27,28 @@ import numpy as np
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines import engine as engine_named
 from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask, count
-from airflow_mq_provider.exceptions import InputError, RejectedLinesError, ScriptError
+from airflow_mq_provider.exceptions import DocumentError, InputError, RejectedLinesError, ScriptError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.publish.page import Page
 from airflow_mq_provider.quality import documents, report
-from airflow_mq_provider.quality.constraints import Constraint, judge, suggest, verdict
-from airflow_mq_provider.quality.dataset import labelled_rows
+from airflow_mq_provider.quality.constraints import (
+    NOT_JUDGED,
+    Constraint,
+    Verdict,
+    judge,
+    suggest,
+    verdict,
+    verdict_of_rows,
+)
+from airflow_mq_provider.quality.dataset import labelled_csv, labelled_rows
 from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
-from airflow_mq_provider.quality.states import MergeCounts, State, state_of
+from airflow_mq_provider.quality.states import MergeCounts, MergedRows, State, state_of
 from airflow_mq_provider.scripts import Script, postprocess
 from airflow_mq_provider.storage import Storage, join
-from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_as_of, parse_time
+from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_as_of, hour_folder, parse_time
 
 Progress = Callable[[str, int, int], None]
 
@@ -49,6 +58,9 @@ CONSTRAINTS = "constraints.json"
 REJECTED, MERGED, ADDED = "rejected.jsonl", "merged", "postprocessed"
 PREPROCESSOR, POSTPROCESSOR = "record_preprocessor", "post_analytics_processor"
 HANDOVER, REPLACES, STARTED = "merge.json", "replaces.json", "started"
+MERGER, FLAT = "merger", "flat"
+MERGE_JOB, ANALYSIS_JOB = "merge-job.json", "analysis-job.json"
+BY_MERGER, ON_SAGEMAKER = "merger", "sagemaker"
 
 
 def run(
@@ -162,8 +174,8 @@ def analyze(
     scripts = _scripts(monitor, storage, allow=allow_scripts)
     prefix = monitor.report_prefix(window)
     merged = _merged(monitor, window, prefix, storage)
-    if merged is None or (handover is not None and merged != handover):
-        as_of = as_of or (_as_of(handover) if handover is not None else None)
+    if merged is None or by_merger(merged) or (handover is not None and merged != handover):
+        as_of = as_of or (as_of_handover(handover) if handover is not None else None)
         merged = merge(
             monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers, allow_scripts=allow_scripts
         )
@@ -189,7 +201,7 @@ def analyze(
     page = Page(
         monitor=monitor,
         window=window,
-        as_of=_as_of(merged),
+        as_of=as_of_handover(merged),
         counts=counts,
         verdict=outcome,
         statistics=statistics,
@@ -302,6 +314,210 @@ def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, 
     return documents.read_constraints(document, monitor.problem_type, monitor.constraints_uri)
 
 
+# --- on SageMaker's compute --------------------------------------------------------------------------------------------
+
+
+def handed_over(
+    monitor: ModelQualityMonitor, window: Window, *, storage: Storage, handover: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The hand-over that stands under ``merged/``, if it is of this window, definition and, where one is given, as-of time."""
+    found = _merged(monitor, window, monitor.report_prefix(window), storage)
+    if found is None or handover is None:
+        return found
+    asked = ("ground_truth_as_of", "as_of_source")
+    return found if all(found[key] == handover[key] for key in asked) else None
+
+
+def number_of_job(monitor: ModelQualityMonitor, window: Window, job: str, *, storage: Storage) -> int | None:
+    """Under which number this run asked for a job first (`MERGE_JOB` or `ANALYSIS_JOB`); None where it has not yet."""
+    found = _json(storage, join(monitor.report_prefix(window), MERGED, job))
+    same = found is not None and {**found, **_about(monitor, window)} == found
+    return found["number"] if found is not None and same else None
+
+
+def make_way(monitor: ModelQualityMonitor, window: Window, job: str, number: int, *, storage: Storage) -> None:
+    """Take away what the job is to write anew, ``report.json`` first, and note its number before it is asked for."""
+    prefix = monitor.report_prefix(window)
+    constraints_of(monitor, storage)
+    if job == MERGE_JOB:
+        _clear(monitor, window, prefix, storage)
+    else:
+        storage.delete([join(prefix, name) for name in (REPORT, STATISTICS, VIOLATIONS)])
+    noted = {**_about(monitor, window), "number": number}
+    storage.write(join(prefix, MERGED, job), documents.dumps(noted))
+
+
+def merger_uri(monitor: ModelQualityMonitor, window: Window) -> str:
+    """Where SageMaker's merger writes for this run alone: it replaces no file, so that a shared place would count twice."""
+    return join(monitor.report_prefix(window), MERGED, MERGER)
+
+
+def hours_with_objects(storage: Storage, root: str, window: Window) -> list[str]:
+    """The hour folders of the window under a root that hold an object that is not empty."""
+    folders = [hour_folder(hour) for hour in window.hours()]
+    return [folder for folder in folders if any(one.size for one in storage.list(join(root, folder)))]
+
+
+def hand_over_merger(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    *,
+    storage: Storage,
+    job: str | None,
+    seconds: float,
+    without_rows: tuple[str, str] | None,
+) -> dict[str, Any]:
+    """Write the hand-over of a merge that SageMaker's merger did. It counts nothing, so nothing is known but that it ran.
+
+    Args:
+        monitor: whose captures and labels were merged.
+        window: whose hours.
+        storage: of the report.
+        job: its name; None where none was started, as there was nothing to merge.
+        seconds: that it took.
+        without_rows: where there is nothing to analyze, the code and the reason of the verdict.
+    """
+    prefix = monitor.report_prefix(window)
+    handover = {
+        **_about(monitor, window),
+        "ground_truth_as_of": format_time(window.hours()[-1] + timedelta(hours=1)),
+        "as_of_source": BY_MERGER,
+        "capture_digest": None,
+        "ground_truth_digest": None,
+        "replaces": _json(storage, join(prefix, MERGED, REPLACES)),
+        "merge_job": job,
+        "without_rows": without_rows and list(without_rows),
+        "merge_seconds": round(seconds, 3),
+    }
+    storage.write(join(prefix, MERGED, HANDOVER), documents.dumps(handover))
+    storage.delete([join(prefix, MERGED, MERGE_JOB)])
+    return handover
+
+
+def by_merger(handover: Mapping[str, Any]) -> bool:
+    """Whether SageMaker's merger merged."""
+    return bool(handover["as_of_source"] == BY_MERGER)
+
+
+def rows_to_analyze(handover: Mapping[str, Any]) -> bool:
+    """Whether the merge left anything to analyze, as far as that is known."""
+    return not handover["without_rows"] if by_merger(handover) else handover["merge"]["matched"] > 0
+
+
+def flat_uri(monitor: ModelQualityMonitor, window: Window) -> str:
+    """The folder that holds the rows of a merge of ours as one CSV, and nothing else."""
+    return join(monitor.report_prefix(window), MERGED, FLAT)
+
+
+def write_flat_rows(monitor: ModelQualityMonitor, window: Window, *, storage: Storage) -> None:
+    """Write the rows that `merge` left as that CSV, for SageMaker's analyzer."""
+    merged = join(monitor.report_prefix(window), MERGED)
+    parts = [one.uri for one in storage.list(merged) if one.key.endswith(ROWS_SUFFIX)]
+    rows = labelled_csv(
+        (MergedRows.from_bytes(storage.read(uri)) for uri in parts),
+        reading(monitor),
+        prediction=monitor.input.inference_attribute is not None,
+    )
+    storage.write(join(flat_uri(monitor, window), "rows.csv"), rows)
+
+
+def report_of_jobs(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    *,
+    handover: Mapping[str, Any],
+    storage: Storage,
+    job: str | None = None,
+    exit_message: str | None = None,
+    no_data: str | None = None,
+    seconds: float = 0.0,
+) -> dict[str, Any]:
+    """Make ``report.json`` of the documents that SageMaker's analyzer wrote, and write it last. Returns its content.
+
+    A metric is beyond its constraint where SageMaker lists it, or where its value says so: SageMaker passes some over. What
+    only a merge of ours counts is null where SageMaker's merger merged.
+
+    Args:
+        monitor: that was judged.
+        window: that was judged.
+        handover: of the merge.
+        storage: of the report.
+        job: the analysis; None where none was started, as there was nothing to analyze.
+        exit_message: what it said at its end.
+        no_data: why it found nothing to work on, where that is so.
+        seconds: that it took.
+
+    Raises:
+        InputError: a document is absent, or of other rows than those that were merged.
+        DocumentError: one is none of model quality, or of other constraints.
+    """
+    prefix = monitor.report_prefix(window)
+    counts = None if by_merger(handover) else MergeCounts.from_dict(handover)
+    constraints = constraints_of(monitor, storage)
+    statistics, judgement = None, None
+    if job is not None and no_data is None:
+        where = join(prefix, STATISTICS)
+        statistics = documents.read_statistics(documents.loads(storage.read(where), where), where, monitor.problem_type)
+        if counts is not None and statistics.item_count not in (None, counts.merge.matched):
+            raise InputError(
+                expected=f"statistics of the {counts.merge.matched} merged rows",
+                came=f"item_count {statistics.item_count}",
+                where=where,
+                next_step="another run of the same scheduled time wrote there; run this one again, by itself",
+            )
+        if counts is None and statistics.item_count is None:
+            raise DocumentError(
+                expected="a number of rows: dataset.item_count",
+                came="none",
+                where=where,
+                next_step="merge_on='airflow' counts the rows here",
+            )
+    if statistics is not None and constraints is not None:
+        where = join(prefix, VIOLATIONS)
+        listed = documents.read_violations(documents.loads(storage.read(where), where), constraints, where)
+        judgement = judge(statistics.metrics, constraints, monitor.problem_type, listed=listed)
+    if no_data is not None or handover.get("without_rows"):
+        code, reason = handover.get("without_rows") or ("no_matches", f"no row to analyze: SageMaker says {no_data!r}")
+        outcome = Verdict(NOT_JUDGED, reason, code)
+    elif counts is not None:
+        outcome = verdict(
+            counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage
+        )
+    else:
+        rows = statistics.item_count if statistics is not None else None
+        outcome = verdict_of_rows(rows or 0, judgement, min_records=monitor.min_records)
+    if outcome.status == NOT_JUDGED:
+        judgement = None
+        storage.delete([join(prefix, VIOLATIONS)])  # no list of violations may look like a clean bill
+    content = report.report_document(
+        monitor=monitor.name,
+        problem_type=monitor.problem_type,
+        definition_hash=monitor.definition_hash(),
+        window=window,
+        ground_truth_as_of=handover["ground_truth_as_of"],
+        as_of_source=handover["as_of_source"],
+        counts=counts,
+        verdict=outcome,
+        output=prefix,
+        engine=ON_SAGEMAKER,
+        versions=_versions(),
+        timings={"merge_seconds": handover["merge_seconds"], "analyze_seconds": round(seconds, 3)},
+        statistics=statistics,
+        judgement=judgement,
+        capture_digest=handover["capture_digest"],
+        ground_truth_digest=handover["ground_truth_digest"],
+        replaces=handover["replaces"],
+        jobs={"merge": handover.get("merge_job"), "analysis": job, "exit_message": exit_message},
+    )
+    storage.write(join(prefix, REPORT), documents.dumps(content))
+    _drop_working_files(prefix, storage, records=by_merger(handover) and monitor.keep_merged is None)
+    return content
+
+
+def _about(monitor: ModelQualityMonitor, window: Window) -> dict[str, Any]:
+    return {"monitor": monitor.name, "definition_hash": monitor.definition_hash(), "window": window.as_dict()}
+
+
 # --- users' scripts -----------------------------------------------------------------------------------------------------
 
 
@@ -383,7 +599,8 @@ def _merged(monitor: ModelQualityMonitor, window: Window, prefix: str, storage: 
     return found if fits else None
 
 
-def _as_of(handover: Mapping[str, Any]) -> AsOf:
+def as_of_handover(handover: Mapping[str, Any]) -> AsOf:
+    """Up to when labels counted in a merge of ours."""
     return AsOf(parse_time(handover["ground_truth_as_of"], field="ground_truth_as_of"), handover["as_of_source"])
 
 
@@ -417,10 +634,17 @@ def _write_or_delete(storage: Storage, uri: str, document: Mapping[str, Any] | N
         storage.write(uri, documents.dumps(document))
 
 
-def _drop_working_files(prefix: str, storage: Storage) -> None:
-    """The rows in columns have served; what `keep_merged` asked for stays (rule O1)."""
-    working = (ROWS_SUFFIX, HANDOVER, REPLACES, STARTED)
-    storage.delete([one.uri for one in storage.list(join(prefix, MERGED)) if one.key.endswith(working)])
+def _drop_working_files(prefix: str, storage: Storage, *, records: bool = False) -> None:
+    """The rows in columns have served; what `keep_merged` asked for stays (rule O1). ``records``: nor did it ask for those."""
+    working = (ROWS_SUFFIX, HANDOVER, REPLACES, STARTED, MERGE_JOB, ANALYSIS_JOB)
+    served = (f"{FLAT}/", f"{MERGER}/") if records else (f"{FLAT}/",)
+    storage.delete(
+        [
+            one.uri
+            for one in storage.list(join(prefix, MERGED))
+            if one.key.endswith(working) or one.key.startswith(served)
+        ]
+    )
 
 
 _SETTINGS = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -135,8 +135,18 @@ def suggest(metrics: Mapping[str, Metric], problem_type: str, tolerance_sd: floa
     return Suggestion(constraints, tuple(left_out))
 
 
-def judge(metrics: Mapping[str, Metric], constraints: Mapping[str, Constraint], problem_type: str) -> Judgement:
-    """Hold metrics against constraints (rule A5). A metric that is NaN or absent is not judged, never passed."""
+def judge(
+    metrics: Mapping[str, Metric],
+    constraints: Mapping[str, Constraint],
+    problem_type: str,
+    *,
+    listed: Collection[str] = (),
+) -> Judgement:
+    """Hold metrics against constraints (rule A5). A metric that is NaN or absent is not judged, never passed.
+
+    ``listed`` are metrics that another judge, SageMaker's analyzer, found beyond their constraints: they are violations
+    whatever is found here.
+    """
     within: list[str] = []
     violations: list[Violation] = []
     not_judged: list[NotJudgedMetric] = []
@@ -145,7 +155,9 @@ def judge(metrics: Mapping[str, Metric], constraints: Mapping[str, Constraint], 
         if constraint is None:
             continue
         reason = without_value(name, metrics, problem_type)
-        if reason is not None:
+        if name in listed:
+            violations.append(Violation(name, metrics.get(name, Metric(math.nan)), constraint))
+        elif reason is not None:
             not_judged.append(NotJudgedMetric(name, reason))
         elif constraint.violated_by(metrics[name].value):
             violations.append(Violation(name, metrics[name], constraint))
@@ -199,29 +211,31 @@ def verdict(
             + (f", {unequal} were rejected in the merge" if unequal else ""),
             "no_matches",
         )
-    if join.matched < min_records:
-        return Verdict(
-            NOT_JUDGED,
-            f"{_count(join.matched, 'row')} to analyze, fewer than min_records = {min_records}",
-            "too_few_records",
-        )
-    if join.label_coverage is not None and join.label_coverage < min_label_coverage:
+    enough = join.matched >= min_records
+    if enough and join.label_coverage is not None and join.label_coverage < min_label_coverage:
         return Verdict(
             NOT_JUDGED,
             f"{capture.used - join.captures_without_label} of {_count(capture.used, 'capture')} found a label: "
             f"{join.label_coverage:.4g}, less than min_label_coverage = {min_label_coverage:g}",
             "low_coverage",
         )
-    if judgement is None or not (judgement.within or judgement.violations or judgement.not_judged):
+    return verdict_of_rows(join.matched, judgement, min_records=min_records)
+
+
+def verdict_of_rows(rows: int, judgement: Judgement | None, *, min_records: int = 1) -> Verdict:
+    """The status of a run that has rows, of which no more is known than how many: how `verdict` ends."""
+    if rows < min_records:
         return Verdict(
-            NOT_JUDGED, f"{_count(join.matched, 'row')} analyzed, but there are no constraints", "no_constraints"
+            NOT_JUDGED, f"{_count(rows, 'row')} to analyze, fewer than min_records = {min_records}", "too_few_records"
         )
+    if judgement is None or not (judgement.within or judgement.violations or judgement.not_judged):
+        return Verdict(NOT_JUDGED, f"{_count(rows, 'row')} analyzed, but there are no constraints", "no_constraints")
     judged = len(judgement.within) + len(judgement.violations)
     unjudged = [metric.metric_name for metric in judgement.not_judged]
     if not judged:
         return Verdict(
             NOT_JUDGED,
-            f"{_count(join.matched, 'row')} analyzed, but no constrained metric has a value: {_listed(unjudged)}",
+            f"{_count(rows, 'row')} analyzed, but no constrained metric has a value: {_listed(unjudged)}",
             "nothing_judged",
         )
     rest = f"; without a value and not judged: {_listed(unjudged)}" if unjudged else ""

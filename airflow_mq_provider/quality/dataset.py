@@ -96,6 +96,35 @@ def labelled_rows(
     return _rows(reading, actual, predicted, probability if "probability" in finders else None)
 
 
+def labelled_csv(parts: Iterable[MergedRows], reading: Reading, *, prediction: bool) -> bytes:
+    """Rows as one CSV with a header, in the order given: what `labelled_rows` reads, and SageMaker's analyzer.
+
+    The columns are those of `DEFAULTS`: ``label``; ``prediction``, unless it is not wanted; ``probability`` where the rows
+    have one. Classes are texts; numbers have the fewest digits that read back as the same number.
+    """
+    classes = [reading.negative_label, reading.positive_label]
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    for number, rows in enumerate(parts):
+        named: Sequence[Any] | None = None
+        if reading.problem_type != "Regression":
+            named = rows.classes or classes
+        columns = {DEFAULTS["ground_truth"]: _values(rows.actual, named)}
+        if prediction:
+            columns[DEFAULTS["inference"]] = _values(rows.predicted, named)
+        if rows.probability is not None:
+            columns[DEFAULTS["probability"]] = rows.probability.tolist()
+        if number == 0:
+            writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return sink.getvalue().encode()
+
+
+def _values(column: Any, named: Sequence[Any] | None) -> list[Any]:
+    values: list[Any] = column.tolist()
+    return values if named is None else [named[code] for code in values]
+
+
 def _again(first: tuple[int, Any], rest: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
     yield first
     yield from rest

@@ -266,6 +266,25 @@ def read_statistics(document: Mapping[str, Any], source: str, problem_type: str 
         ) from error
 
 
+def read_violations(document: Mapping[str, Any], constraints: Mapping[str, Constraint], source: str) -> frozenset[str]:
+    """The metrics that a ``constraint_violations.json`` lists, by the registry's names.
+
+    Raises:
+        DocumentError: it holds no list of violations, or one of a metric that has no constraint: it is of another baseline.
+    """
+    known = {violation_name(name): name for name in constraints} | {name: name for name in constraints}
+    try:
+        listed = [entry["metric_name"] for entry in document["violations"]]
+        return frozenset(known[name] for name in listed)
+    except (KeyError, TypeError) as error:
+        raise DocumentError(
+            expected=f"violations, each with a metric_name that the constraints have: {', '.join(constraints)}",
+            came=f"{type(error).__name__}: {error}",
+            where=source,
+            next_step="see whether constraints_uri names the constraints by which this was judged, and run the window again",
+        ) from error
+
+
 def _block(
     document: Mapping[str, Any], problem_type: str | None, kind: str, source: str
 ) -> tuple[str, Mapping[str, Any]]:

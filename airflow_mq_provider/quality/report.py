@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_mq_provider.quality.constraints import Judgement, Verdict
 from airflow_mq_provider.quality.documents import Statistics, violation_block
-from airflow_mq_provider.quality.states import MergeCounts
+from airflow_mq_provider.quality.states import CaptureCounts, GroundTruthCounts, JoinCounts, MergeCounts
 
 if TYPE_CHECKING:
     from airflow_mq_provider.window import Window
@@ -19,9 +19,9 @@ def report_document(
     problem_type: str,
     definition_hash: str,
     window: Window,
-    ground_truth_as_of: str,
-    as_of_source: str,
-    counts: MergeCounts,
+    ground_truth_as_of: str | None,
+    as_of_source: str | None,
+    counts: MergeCounts | None,
     verdict: Verdict,
     output: str,
     engine: str,
@@ -33,20 +33,21 @@ def report_document(
     ground_truth_digest: str | None = None,
     scripts: Mapping[str, Mapping[str, str]] | None = None,
     replaces: Mapping[str, Any] | None = None,
+    jobs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put the result of a run together, ready for JSON.
 
-    Every key is always there but ``scripts`` and ``replaces``, which are where they are given. What started the run is not part
-    of its result: a backfill reports what the scheduled run of the window did (rule O2).
+    Every key is always there but ``scripts``, ``replaces`` and ``jobs``, which are where they are given. What started the run is
+    not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
     Args:
         monitor: its name.
         problem_type: SageMaker's word.
         definition_hash: the monitor's.
         window: that was analyzed.
-        ground_truth_as_of: the time up to which labels were read, as text.
+        ground_truth_as_of: the time up to which labels were read, as text; None where nobody chose it.
         as_of_source: who chose it.
-        counts: of the merge.
+        counts: of the merge; None where SageMaker merged, which tells none: every counter is then null, but for the rows.
         verdict: status and reason.
         output: the prefix under which the documents of this run lie.
         engine: that merged and counted.
@@ -58,8 +59,9 @@ def report_document(
         ground_truth_digest: of the list of label objects.
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256``.
         replaces: the window and definition of the report that stood in this place, where they were others.
+        jobs: SageMaker's jobs that took part, and what the analysis said at its end.
     """
-    blocks = counts.as_dict()
+    blocks = _uncounted(statistics) if counts is None else counts.as_dict()
     report: dict[str, Any] = {
         "monitor": monitor,
         "status": verdict.status,
@@ -84,4 +86,14 @@ def report_document(
         report["scripts"] = {name: dict(script) for name, script in scripts.items()}
     if replaces is not None:
         report["replaces"] = dict(replaces)
+    if jobs is not None:
+        report["jobs"] = dict(jobs)
     return report
+
+
+def _uncounted(statistics: Statistics | None) -> dict[str, Any]:
+    """The counters of a merge that told none: null, but for the rows that the statistics know of."""
+    blank = MergeCounts(CaptureCounts(), GroundTruthCounts(), JoinCounts()).as_dict()
+    blocks: dict[str, Any] = {block: dict.fromkeys(counters) for block, counters in blank.items()}
+    blocks["merge"]["matched"] = None if statistics is None else statistics.item_count
+    return blocks

@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from airflow_mq_provider.exceptions import RequestError
 from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor, SageMakerSettings
 from airflow_mq_provider.sagemaker import shapes
 from airflow_mq_provider.sagemaker.images import merger_image
-from airflow_mq_provider.window import Window, format_time, hour_folder
+from airflow_mq_provider.window import AsOf, Window, format_time, hour_folder
 
 REQUEST: Final = "CreateProcessingJob"
 MOST_INPUTS: Final = 10
 
-#: columns of the flat CSV that our own merge hands to the analyzer
+#: columns of the flat CSV that our own merge hands to the analyzer (`quality.dataset.labelled_csv`)
 PREDICTION, PROBABILITY, LABEL = "prediction", "probability", "label"
 
 _GROUND_TRUTH_PATH: Final = "/opt/ml/processing/groundtruth"
@@ -64,11 +65,17 @@ def merge_request(
     region: str | None = None,
     rerun: int = 0,
     tags: Mapping[str, str] | None = None,
+    merged_uri: str | None = None,
+    captured: Collection[str] | None = None,
+    labelled: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """The job that joins the ground truth of a window's hours to their captures, as a schedule would start it.
 
     It reads whole hour folders, captures and labels of the same hours; merged records go to
     ``<output>/merge/<endpoint>/<variant>/yyyy/mm/dd/hh/``. The analysis then keeps to the window.
+
+    The merger names its files anew each time and replaces none. Who runs a window again, or windows that overlap, gives
+    each run a ``merged_uri`` of its own, or records count twice.
 
     Args:
         monitor: of an endpoint, with its capture destination and a role; all URIs on S3 and rendered.
@@ -77,6 +84,9 @@ def merge_request(
         region: where images are looked up, unless ``sagemaker.image_uri`` names one.
         rerun: as of `job_name`.
         tags: beside those of the monitor, and before them.
+        merged_uri: another place than ``<output>/merge``.
+        captured: the hour folders that hold captures, where that is known: SageMaker takes no input without an object.
+        labelled: the hour folders that hold labels, likewise.
 
     Raises:
         RequestError: every fault, each by its field.
@@ -85,16 +95,15 @@ def merge_request(
     faults = [*_faults(monitor), *_window_faults(window, folders=2, others=0)]
     image = _image(settings, region, faults)
     captures = _captures(monitor, faults)
-    hours = [hour_folder(hour) for hour in window.hours()]
     local = settings.local_path or shapes.INPUT_PATH
     inputs = [
         *(
             _input(f"groundtruth_input_{i}", f"{monitor.ground_truth_uri}/{hour}", f"{_GROUND_TRUTH_PATH}/{hour}")
-            for i, hour in enumerate(hours, 1)
+            for i, hour in enumerate(_folders(window, labelled), 1)
         ),
         *(
             _input(f"endpoint_input_{i}", f"{captures[0]}/{hour}", f"{local}/{captures[1]}/{hour}", settings)
-            for i, hour in enumerate(hours, 1)
+            for i, hour in enumerate(_folders(window, captured), 1)
         ),
     ]
     environment = {
@@ -108,7 +117,7 @@ def merge_request(
         {"ImageUri": image},
         environment,
         inputs,
-        ("result", f"{monitor.output_uri}/merge", "EndOfJob"),
+        ("result", merged_uri or f"{monitor.output_uri}/merge", "EndOfJob"),
         tags,
         faults,
     )
@@ -122,6 +131,8 @@ def analysis_request(
     region: str | None = None,
     rerun: int = 0,
     tags: Mapping[str, str] | None = None,
+    merged_uri: str | None = None,
+    merged: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """The job that judges what `merge_request`'s job wrote, as a schedule would start it.
 
@@ -134,6 +145,8 @@ def analysis_request(
         region: as of `merge_request`.
         rerun: as of `job_name`.
         tags: beside those of the monitor, and before them.
+        merged_uri: as of `merge_request`.
+        merged: the hour folders that hold merged records, where that is known.
 
     Raises:
         RequestError: every fault, each by its field.
@@ -143,11 +156,10 @@ def analysis_request(
     image = shapes.image_of(monitor, region, faults)
     captures = _captures(monitor, faults)
     local = settings.local_path or shapes.INPUT_PATH
-    merged = f"{monitor.output_uri}/merge/{captures[1]}"
-    hours = [hour_folder(hour) for hour in window.hours()]
+    root = merged_root(monitor, merged_uri)
     inputs = [
-        _input(f"endpoint_input_{i}", f"{merged}/{hour}", f"{local}/{captures[1]}/{hour}", settings)
-        for i, hour in enumerate(hours, 1)
+        _input(f"endpoint_input_{i}", f"{root}/{hour}", f"{local}/{captures[1]}/{hour}", settings)
+        for i, hour in enumerate(_folders(window, merged), 1)
     ]
     environment = {
         "dataset_format": _MERGED_CAPTURES,
@@ -182,6 +194,8 @@ def flat_analysis_request(
     tags: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The job that judges rows which were merged elsewhere: windows of any length, endpoints and batch transforms.
+
+    A record preprocessor is not named to it: who merged has run it already, and it takes captured records, not rows.
 
     Args:
         monitor: with a role; its output and constraints on S3 and rendered. Captures and labels may lie anywhere.
@@ -222,6 +236,7 @@ def flat_analysis_request(
         ("result", monitor.report_prefix(window), settings.s3_upload_mode or "Continuous"),
         tags,
         faults,
+        raw=False,
     )
 
 
@@ -285,7 +300,57 @@ def baseline_request(
         tags,
         faults,
         judged=False,
+        raw=False,
     )
+
+
+def merged_root(monitor: ModelQualityMonitor, merged_uri: str | None = None) -> str:
+    """Where the hour folders of merged records lie: those of the endpoint's variant under ``merged_uri``, or ``<output>/merge``."""
+    return f"{merged_uri or f'{monitor.output_uri}/merge'}/{_captures(monitor, [])[1]}"
+
+
+def merger_faults(monitor: ModelQualityMonitor, window: Window | None = None) -> list[str]:
+    """Why SageMaker's merger cannot do the merge of a monitor; without a window, as far as the declaration shows it."""
+    faults: list[str] = []
+    _captures(monitor, faults)
+    places = {
+        "endpoint_input.data_captured_destination_uri": monitor.input.data_captured_destination_uri,
+        "ground_truth_uri": monitor.ground_truth_uri,
+    }
+    faults += [
+        f"{field}: must lie on S3, which is all that SageMaker reads and writes, came {uri!r}"
+        for field, uri in places.items()
+        if uri is not None and not uri.startswith(("s3://", "{{", "{%"))
+    ]
+    if monitor.min_label_coverage > 0:
+        faults.append(
+            "min_label_coverage: must be 0, since SageMaker's merger does not count captures without a label, "
+            f"came {monitor.min_label_coverage}"
+        )
+    if monitor.keep_merged == "parquet":
+        faults.append("keep_merged: must be none or 'jsonl', which is what SageMaker's merger writes, came 'parquet'")
+    if window is not None:
+        faults += _window_faults(window, folders=2, others=0)
+        faults += _window_faults(window, folders=1, others=_side_inputs(monitor))
+    return list(dict.fromkeys(faults))
+
+
+def merger_reads_all_labels(window: Window, as_of: AsOf) -> bool:
+    """Whether the labels that count are those of the window's own hours, which are all that SageMaker's merger reads."""
+    return window.hours()[-1] + timedelta(hours=1) == as_of.time
+
+
+def refuse_on_sagemaker(monitor: ModelQualityMonitor, *, merger: bool) -> None:
+    """Refuse a declaration of which no run on SageMaker's compute can come, when the DAG is parsed.
+
+    Places that hold templates are judged when they are rendered. ``merger`` says that SageMaker's merger must do the merge.
+
+    Raises:
+        RequestError: every fault, each by its field.
+    """
+    places = {"output_uri": monitor.output_uri, "constraints_uri": monitor.constraints_uri}
+    faults = [fault for fault in shapes.common_faults(monitor, **places) if "must be rendered first" not in fault]
+    shapes.refuse([*faults, *(merger_faults(monitor) if merger else [])], monitor, REQUEST)
 
 
 # --- in the small
@@ -320,6 +385,12 @@ def _captures(monitor: ModelQualityMonitor, faults: list[str]) -> tuple[str, str
         )
         return "", ""
     return monitor.capture_root, f"{source.endpoint_name}/{source.variant_name}"
+
+
+def _folders(window: Window, known: Collection[str] | None) -> list[str]:
+    """The hour folders of a window, only those known to hold something where that is known."""
+    hours = [hour_folder(hour) for hour in window.hours()]
+    return hours if known is None else [hour for hour in hours if hour in known]
 
 
 def _window_faults(window: Window, *, folders: int, others: int) -> Iterable[str]:
@@ -392,8 +463,9 @@ def _analysis(
     faults: list[str],
     *,
     judged: bool = True,
+    raw: bool = True,
 ) -> dict[str, Any]:
-    """What all of the analyzer's jobs have in common; a baseline's is not ``judged``."""
+    """What all of the analyzer's jobs have in common; a baseline's is not ``judged``, and rows are not ``raw`` records."""
     settings = shapes.settings_of(monitor)
     variables = {
         **shapes.environment_of(monitor, faults),
@@ -409,8 +481,8 @@ def _analysis(
         variables["baseline_constraints"] = f"{_CONSTRAINTS_PATH}/{posixpath.basename(monitor.constraints_uri)}"
     after: list[dict[str, Any]] = []
     for variable, uri in _scripts(settings).items():
-        if not judged and variable == "record_preprocessor_script":
-            # the SDK gives a baseline the other one only
+        if not raw and variable == "record_preprocessor_script":
+            # rows are no records, and the SDK gives a baseline the other one only
             continue
         folder = f"/opt/ml/processing/input/{variable}_input"
         after.append(_input(f"{variable}_input", uri, folder))

@@ -18,6 +18,7 @@ from airflow_mq_provider.quality.constraints import (
     judge,
     suggest,
     verdict,
+    verdict_of_rows,
 )
 from airflow_mq_provider.quality.metrics import METRICS, metrics_of
 from airflow_mq_provider.quality.states import (
@@ -280,3 +281,21 @@ def test_of_several_reasons_the_first_in_the_flow_of_data_is_told():
         "low_coverage",
         "no_constraints",
     ]
+
+
+# what another judge found
+
+
+def test_a_violation_that_another_judge_lists_is_one_whatever_the_value():
+    constraints = {"accuracy": Constraint(0.5, LESS), "recall": Constraint(0.5, LESS), "f1": Constraint(0.5, LESS)}
+    metrics = {"accuracy": Metric(0.9), "recall": Metric(0.4), "f1": Metric(NAN)}
+    found = judge(metrics, constraints, BINARY, listed={"accuracy", "f1"})
+    assert [one.metric_name for one in found.violations] == ["recall", "accuracy", "f1"]
+    assert (found.within, found.not_judged) == ((), ())
+
+
+def test_rows_of_which_only_the_number_is_known_are_judged_alike():
+    judgement = judge({"accuracy": Metric(0.4)}, {"accuracy": Constraint(0.5, LESS)}, BINARY)
+    assert verdict_of_rows(8, judgement).code == "violations"
+    assert verdict_of_rows(8, judgement, min_records=9).code == "too_few_records"
+    assert verdict_of_rows(8, None).code == "no_constraints"

@@ -21,10 +21,11 @@ from airflow_mq_provider.quality.documents import (
     loads,
     read_constraints,
     read_statistics,
+    read_violations,
     statistics,
     violations_document,
 )
-from airflow_mq_provider.quality.metrics import METRICS, violation_name
+from airflow_mq_provider.quality.metrics import METRICS, metrics_of, violation_name
 from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION, MergedRows, Metric, state_of
 
 # numbers as Java writes them
@@ -382,3 +383,23 @@ def test_a_byte_order_mark_does_no_harm():
 
 def test_statistics_without_a_matrix_or_a_dataset_have_none():
     assert Statistics(REGRESSION, {}).as_document() == {"version": 0.0, "dataset": {}, "regression_metrics": {}}
+
+
+# the violations of another judge
+
+
+def test_the_violations_of_a_real_run_are_read_by_the_registry_s_names(churn: Path):
+    [path, *_] = sorted(churn.glob("*violations*.json"))
+    found = json.loads(path.read_text())
+    constraints = {name: Constraint(0.5, LESS) for name, info in metrics_of(BINARY).items() if info.constrained}
+    listed = read_violations(found, constraints, str(path))
+    assert {violation_name(name) for name in listed} == {one["metric_name"] for one in found["violations"]}
+    assert "true_positive_rate" in listed
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"violations": None}, {"violations": [{"metric_name": "auc"}]}, {"violations": [{}]}]
+)
+def test_violations_of_other_constraints_are_refused(document: dict[str, Any]):
+    with pytest.raises(DocumentError, match="accuracy"):
+        read_violations(document, {"accuracy": Constraint(0.5, LESS)}, "here")

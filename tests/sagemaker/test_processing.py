@@ -14,7 +14,12 @@ from airflow_mq_provider.sagemaker.processing import (
     flat_analysis_request,
     job_name,
     merge_request,
+    merged_root,
+    merger_faults,
+    merger_reads_all_labels,
+    refuse_on_sagemaker,
 )
+from airflow_mq_provider.window import ground_truth_as_of
 from tests.sagemaker.conftest import ROLE, monitor, window
 
 REGION = "us-east-2"
@@ -255,3 +260,80 @@ def test_an_unknown_format_of_a_baseline_is_refused():
         baseline_request(
             monitor(), dataset_uri="s3://b-1/x", output_uri="s3://b-1/y", dataset_format="xml", region=REGION
         )
+
+
+# --- where the jobs of one run read and write
+
+
+def test_a_run_s_own_place_for_merged_records_is_written_and_read(accepted):
+    place = "s3://bucket/of-this-run"
+    merge = merge_request(monitor(), window(), region=REGION, merged_uri=place)
+    analysis = analysis_request(monitor(), window(), region=REGION, merged_uri=place)
+    for request in (merge, analysis):
+        accepted("CreateProcessingJob", request)
+    assert merge["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"] == place
+    [read] = [one["S3Input"]["S3Uri"] for one in analysis["ProcessingInputs"] if one["InputName"] == "endpoint_input_1"]
+    assert read == f"{merged_root(monitor(), place)}/2021/05/06/22"
+
+
+def test_only_hours_that_hold_something_are_inputs(accepted):
+    known = ["2021/05/06/20", "2021/05/06/22"]
+    request = merge_request(monitor(), window(18), region=REGION, captured=known, labelled=known[:1])
+    accepted("CreateProcessingJob", request)
+    found = {one["InputName"]: one["S3Input"]["S3Uri"][-13:] for one in request["ProcessingInputs"]}
+    assert found == {
+        "groundtruth_input_1": "2021/05/06/20",
+        "endpoint_input_1": "2021/05/06/20",
+        "endpoint_input_2": "2021/05/06/22",
+    }
+
+
+def test_rows_are_not_given_to_a_record_preprocessor():
+    scripts = {
+        "record_preprocessor_source_uri": "s3://bucket/code/pre.py",
+        "post_analytics_processor_source_uri": "s3://bucket/code/post.py",
+    }
+    request = flat_analysis_request(
+        monitor(sagemaker=scripts), window(), dataset_uri="s3://bucket/merged", region=REGION
+    )
+    assert "record_preprocessor_script" not in request["Environment"]
+    assert "post_analytics_processor_script" in request["Environment"]
+
+
+# --- what SageMaker's merger can do
+
+
+def test_sagemaker_s_merger_takes_an_endpoint_of_five_hours():
+    assert merger_faults(monitor(), window(18)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "start", "field"),
+    [
+        ({}, 17, "window"),
+        ({"batch_transform_input": BATCH}, 22, "batch_transform_input"),
+        ({"endpoint": {"data_captured_destination_uri": None}}, 22, "endpoint_input.data_captured_destination_uri"),
+        ({"ground_truth_uri": "/labels"}, 22, "ground_truth_uri"),
+        ({"min_label_coverage": 0.5}, 22, "min_label_coverage"),
+        ({"keep_merged": "parquet"}, 22, "keep_merged"),
+    ],
+)
+def test_what_sagemaker_s_merger_cannot_do_is_told_by_field(settings, start, field):
+    assert [fault.partition(":")[0] for fault in merger_faults(monitor(**settings), window(start))] == [field]
+
+
+@pytest.mark.parametrize(("as_of", "all_of_them"), [("2021-05-06T23:00:00Z", True), ("2021-05-07T00:00:00Z", False)])
+def test_sagemaker_s_merger_reads_the_labels_of_the_window_s_hours(as_of, all_of_them):
+    assert merger_reads_all_labels(window(), ground_truth_as_of(as_of, window())) is all_of_them
+
+
+def test_a_declaration_with_templates_is_not_refused_for_them():
+    refuse_on_sagemaker(monitor(output_uri="{{ var.value.root }}/out"), merger=True)
+
+
+def test_a_declaration_is_refused_with_all_its_faults():
+    asked = monitor(sagemaker={"role_arn": None}, output_uri="/out", min_label_coverage=0.5)
+    with pytest.raises(RequestError) as refusal:
+        refuse_on_sagemaker(asked, merger=True)
+    fields = [fault.partition(":")[0] for fault in refusal.value.faults]
+    assert fields == ["sagemaker.role_arn", "output_uri", "min_label_coverage"]
