@@ -8,7 +8,6 @@ Where AWS says nothing about a behaviour, the one that is less convenient for a 
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -22,11 +21,13 @@ import pytest
 
 from airflow_mq_provider import run
 from airflow_mq_provider.exceptions import ModelQualityError
-from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor
+from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.sagemaker.job_definition import job_definition_request, monitor_from_definition
 from airflow_mq_provider.sagemaker.schedule import cadence, has_slot, schedule_request
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import analysis_window, hour_folder
+from tests import sagemaker_containers as containers
+from tests.sagemaker_containers import NO_DATA as NO_DATA
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/monitoring"
@@ -34,7 +35,6 @@ MAINTENANCE = (
     "The operation is in maintenance mode and is not available to new customers. For more information see the "
     "Amazon SageMaker Model Monitor documentation."
 )
-NO_DATA = "Job inputs had no data"
 RUNNING = ("Pending", "InProgress", "Stopping")
 
 _NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -508,12 +508,17 @@ class SageMaker:
         name = given["ProcessingJobName"]
         if name in self.jobs:
             raise Refused("ResourceInUse", f"Job name must be unique within an AWS account and region: {name}")
+        if missing := containers.missing_input(given, self.storage):
+            # what CreateTrainingJob answers; of this call AWS says nothing
+            told = f'No S3 objects found under S3 URL "{missing}" given in input data source.'
+            raise Refused("ValidationException", told)
         if self.failing_jobs:
             reason = self.failing_jobs.pop(0)
             outcome: Callable[[], tuple[str, str | None, str | None]] = lambda: ("Failed", None, reason)  # noqa: E731
         else:
-            outcome = lambda: self._suggest_baseline(given)  # noqa: E731
-        self.jobs[name] = Job(given, self.now, self.now + self.analyzing, outcome)
+            outcome = lambda: containers.work(given, self.storage)  # noqa: E731
+        merges = "groundtruth-merger" in given["AppSpecification"]["ImageUri"]
+        self.jobs[name] = Job(given, self.now, self.now + (self.merging if merges else self.analyzing), outcome)
         return {"ProcessingJobArn": self._arn("processing-job", name)}
 
     def _DescribeProcessingJob(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -531,6 +536,8 @@ class SageMaker:
         ):
             if value:
                 answer[key] = value
+        if job.ended:
+            answer["ProcessingEndTime"] = min(job.ends, self.now)
         return answer
 
     def _StopProcessingJob(self, given: dict[str, Any]) -> None:
@@ -554,38 +561,6 @@ class SageMaker:
             job.ended = ("Stopped", None, None)
         elif not job.stopping and self.now >= job.ends:
             job.ended = job.outcome()
-
-    def _suggest_baseline(self, request: dict[str, Any]) -> tuple[str, str | None, str | None]:
-        """What the analyzer does with a labelled file and without constraints, done by our engine."""
-        environment = request["Environment"]
-        attributes: dict[str, Any] = {
-            name: environment[name] for name in ("inference_attribute", "probability_attribute") if name in environment
-        }
-        if "probability_threshold_attribute" in environment:
-            attributes["probability_threshold_attribute"] = float(environment["probability_threshold_attribute"])
-        [source] = request["ProcessingInputs"]
-        output = request["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"]
-        monitor = ModelQualityMonitor(
-            name="baseline",
-            problem_type=environment["problem_type"],
-            endpoint_input=EndpointInput(endpoint_name="baseline", **attributes),
-            ground_truth_uri="s3://unused/labels",
-            output_uri="s3://unused/reports",
-        )
-        [(kind, options)] = json.loads(environment["dataset_format"]).items()
-        named = {"csv": "csv-header" if options.get("header") else "csv", "json": "jsonl", "parquet": "parquet"}[kind]
-        try:
-            run.baseline(
-                monitor,
-                source["S3Input"]["S3Uri"],
-                output,
-                dataset_format=named,
-                ground_truth_attribute=environment["ground_truth_attribute"],
-                storage=self.storage,
-            )
-        except ModelQualityError as error:
-            return "Failed", None, f"AlgorithmError: {str(error)[:900]}, exit code: 255"
-        return "Completed", "Completed: Job completed successfully with no violations.", None
 
     # --- alerts
 
