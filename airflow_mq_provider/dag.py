@@ -20,6 +20,11 @@ from airflow_mq_provider.operators.model_quality import (
     GroundTruthMergeOperator,
     QualityAnalysisOperator,
 )
+from airflow_mq_provider.operators.sagemaker_compute import (
+    SageMakerGroundTruthMergeOperator,
+    SageMakerQualityAnalysisOperator,
+    check_merge_on,
+)
 from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruthSensor
 from airflow_mq_provider.window import PARAM_END, PARAM_START, parse_offset
 
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
     from airflow.sdk import XComArg
 
     from airflow_mq_provider.monitor import ModelQualityMonitor
+
+COMPUTE = ("airflow", "sagemaker")
 
 SIDE_BY_SIDE = 16
 """Runs at a time of a DAG that waits for labels: each may wait for days while the next windows come."""
@@ -73,6 +80,8 @@ def monitoring_tasks(
     ground_truth_coverage: float = 0.95,
     deferrable: bool = True,
     max_runtime: timedelta | None = None,
+    compute: str = "airflow",
+    merge_on: str = "auto",
     engine: str | None = None,
     workers: int | None = None,
     aws_conn_id: str | None = "aws_default",
@@ -96,15 +105,23 @@ def monitoring_tasks(
         ground_truth_coverage: The share of labelled captures for which that sensor waits.
         deferrable: Whether sensors wait in the triggerer; else they look from a worker now and then, freed in between.
         max_runtime: The longest a run may take, half of it for each of the two tasks, as SageMaker splits the hour; a task
-            that takes longer is stopped and fails. Nothing is stopped by default.
+            that takes longer is stopped and fails. Nothing is stopped by default. On SageMaker it bounds each job too.
+        compute: ``airflow``, or ``sagemaker`` to have each of the two tasks done by a Processing job of SageMaker's
+            (`SageMakerGroundTruthMergeOperator`, `SageMakerQualityAnalysisOperator`).
+        merge_on: With ``compute="sagemaker"`` who merges: ``auto``, ``sagemaker`` or ``airflow``, as of
+            `SageMakerGroundTruthMergeOperator`.
         engine: As of `GroundTruthMergeOperator`, like what follows.
         workers: Processes of the local engine.
         aws_conn_id: The connection for S3.
         region_name: Another region than the connection's.
         verify: How certificates are verified, where not as the connection says.
         botocore_config: Further settings of S3 clients.
+
+    Raises:
+        ModelQualityError: a choice that is none; with ``compute="sagemaker"`` a monitor without a role, or on local disks.
     """
     check_choices(on_violation, on_not_judged)
+    _check_compute(monitor, compute, merge_on, waits=wait_for_ground_truth is not None)
     connection: dict[str, Any] = {
         "aws_conn_id": aws_conn_id,
         "region_name": region_name,
@@ -136,10 +153,13 @@ def monitoring_tasks(
         )
         as_of = labels.output
         sensors.append(labels)
-    merge = GroundTruthMergeOperator(
-        task_id="merge_ground_truth", monitor=monitor, as_of=as_of, **work, **connection, **limit
-    )
-    analyze = QualityAnalysisOperator(
+    merging: type[Any] = GroundTruthMergeOperator
+    analyzing: type[Any] = QualityAnalysisOperator
+    if compute == "sagemaker":
+        merging, analyzing = SageMakerGroundTruthMergeOperator, SageMakerQualityAnalysisOperator
+        work |= {"merge_on": merge_on, "deferrable": deferrable, "max_runtime": max_runtime and max_runtime / 2}
+    merge = merging(task_id="merge_ground_truth", monitor=monitor, as_of=as_of, **work, **connection, **limit)
+    analyze = analyzing(
         task_id="analyze_quality",
         monitor=monitor,
         handover=merge.output,
@@ -157,7 +177,8 @@ def monitoring_tasks(
             on_violation=on_violation,
             on_not_judged=on_not_judged,
         )
-    return analyze.output
+    result: XComArg = analyze.output
+    return result
 
 
 def model_quality_dag(
@@ -175,6 +196,8 @@ def model_quality_dag(
     ground_truth_coverage: float = 0.95,
     deferrable: bool = True,
     max_runtime: timedelta | None = None,
+    compute: str = "airflow",
+    merge_on: str = "auto",
     engine: str | None = None,
     workers: int | None = None,
     aws_conn_id: str | None = "aws_default",
@@ -205,6 +228,8 @@ def model_quality_dag(
         ground_truth_coverage: The share of labelled captures that is enough.
         deferrable: Whether sensors wait in the triggerer; else they look from a worker now and then, freed in between.
         max_runtime: The longest a run may take, half of it for each task; no limit by default.
+        compute: ``airflow`` or ``sagemaker``: who does the work.
+        merge_on: With ``compute="sagemaker"`` who merges: ``auto``, ``sagemaker`` or ``airflow``.
         engine: ``local`` or ``reference``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine; by default the setting ``[model_quality] workers``.
         aws_conn_id: The connection for S3.
@@ -240,6 +265,8 @@ def model_quality_dag(
             ground_truth_coverage=ground_truth_coverage,
             deferrable=deferrable,
             max_runtime=max_runtime,
+            compute=compute,
+            merge_on=merge_on,
             engine=engine,
             workers=workers,
             aws_conn_id=aws_conn_id,
@@ -248,6 +275,39 @@ def model_quality_dag(
             botocore_config=botocore_config,
         )
     return made
+
+
+def _check_compute(monitor: Any, compute: str, merge_on: str, *, waits: bool) -> None:
+    """Refuse what cannot be run where it is asked for; of a monitor in a file, when its tasks run."""
+    if compute not in COMPUTE:
+        raise ModelQualityError(
+            expected=f"one of {', '.join(COMPUTE)}",
+            came=repr(compute),
+            where="compute",
+            next_step="correct it in the DAG file; airflow is the default",
+        )
+    check_merge_on(merge_on)
+    if compute == "airflow":
+        if merge_on != "auto":
+            raise ModelQualityError(
+                expected="merge_on only with compute='sagemaker', as Airflow's workers merge without it",
+                came=repr(merge_on),
+                where="merge_on",
+                next_step="leave it out, or give compute='sagemaker'",
+            )
+        return
+    if waits and merge_on == "sagemaker":
+        raise ModelQualityError(
+            expected="no wait_for_ground_truth with merge_on='sagemaker': its merger reads the window's own hours alone",
+            came="both",
+            where="wait_for_ground_truth",
+            next_step="give merge_on='airflow', which reads labels up to the time at which the sensor was satisfied",
+        )
+    if not isinstance(monitor, str):
+        from airflow_mq_provider.monitor import ModelQualityMonitor
+        from airflow_mq_provider.sagemaker.processing import refuse_on_sagemaker
+
+        refuse_on_sagemaker(ModelQualityMonitor.model_validate(monitor), merger=merge_on == "sagemaker")
 
 
 def run_params() -> dict[str, Param]:

@@ -431,6 +431,7 @@ def report_of_jobs(
     exit_message: str | None = None,
     no_data: str | None = None,
     seconds: float = 0.0,
+    cadence: timedelta | None = None,
 ) -> dict[str, Any]:
     """Make ``report.json`` of the documents that SageMaker's analyzer wrote, and write it last. Returns its content.
 
@@ -446,6 +447,7 @@ def report_of_jobs(
         exit_message: what it said at its end.
         no_data: why it found nothing to work on, where that is so.
         seconds: that it took.
+        cadence: as of `analyze`.
 
     Raises:
         InputError: a document is absent, or of other rows than those that were merged.
@@ -501,7 +503,7 @@ def report_of_jobs(
         output=prefix,
         engine=ON_SAGEMAKER,
         versions=_versions(),
-        timings={"merge_seconds": handover["merge_seconds"], "analyze_seconds": round(seconds, 3)},
+        timings=_timings(handover["merge_seconds"], seconds, cadence),
         statistics=statistics,
         judgement=judgement,
         capture_digest=handover["capture_digest"],

@@ -74,16 +74,66 @@ class _MonitorOperator(BaseOperator):
 
     def _open(self, context: Context) -> OpenedMonitor:
         opened = open_monitor(self, context)
-        window = opened.window
-        self.log.info(
-            "%s: window %s to %s, scheduled for %s (from %s).",
-            opened.monitor.name,
-            format_time(window.start),
-            format_time(window.end),
-            format_time(window.scheduled_time),
-            window.source,
-        )
+        self.log.info("%s", described(opened))
         return opened
+
+
+class ReportingOperator(BaseOperator):
+    """What every operator shares that makes a report: its asset, its link, what it returns.
+
+    A subclass names its outlet with `reports_of` among its ``outlets`` before it calls the base class.
+    """
+
+    operator_extra_links: tuple[Any, ...] = (ModelQualityReportLink(),)
+    written_report: tuple[str, str | None] | None = None
+
+    def _report_made(self, report: Mapping[str, Any], opened: OpenedMonitor, context: Context) -> dict[str, Any]:
+        """Say what was found, emit the asset event, and return the report's summary."""
+        from airflow_mq_provider import run
+        from airflow_mq_provider.storage import join
+
+        uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
+        self.written_report = (uri, opened.region)
+        self.log.info("%s: %s %s Report: %s", report["monitor"], report["status"], report["reason"] or "", uri)
+        self._warn_of_cadence(report["timings"])
+        run_type = str(context["dag_run"].run_type.value)
+        newest = is_newest(opened.storage, opened.monitor, opened.window)
+        self._emit(event_of(report, uri=uri, run_type=run_type, newest=newest), context)
+        return summary_of(report) | {"report_uri": uri, "run_type": run_type, "newest_window": newest}
+
+    def _emit(self, event: dict[str, Any], context: Context) -> None:
+        outlet = self.outlets[-1]
+        events = context["outlet_events"][outlet]
+        if isinstance(outlet, AssetAlias):
+            from airflow_mq_provider.airflow_internals import event_by_alias
+
+            events.add(report_asset(event["monitor"]), extra=event_by_alias(event))
+        else:
+            events.extra = event
+
+    def _warn_of_cadence(self, timings: Mapping[str, float]) -> None:
+        """Say in the log when a run takes longer than its schedule leaves it: sooner or later the runs pile up."""
+        if timings.get("longer_than_cadence"):
+            self.log.warning(
+                "This run took %.0f s, its schedule comes every %s: runs will queue. docs/airflow.md, sizing of workers.",
+                timings["merge_seconds"] + timings["analyze_seconds"],
+                timedelta(seconds=timings["cadence_seconds"]),
+            )
+
+
+def reports_of(monitor: ModelQualityMonitor | Declaration) -> Asset | AssetAlias:
+    """Return the outlet of a monitor's reports. Of one in a file the name is known only when the task runs: an alias leads there."""
+    name = monitor.get("name") if isinstance(monitor, Mapping) else getattr(monitor, "name", None)
+    return report_asset(name) if name else AssetAlias(f"x-model-quality:{monitor}")
+
+
+def described(opened: OpenedMonitor) -> str:
+    """Return the window of a run in words, for the log."""
+    window = opened.window
+    return (
+        f"{opened.monitor.name}: window {format_time(window.start)} to {format_time(window.end)}, "
+        f"scheduled for {format_time(window.scheduled_time)} (from {window.source})."
+    )
 
 
 class GroundTruthMergeOperator(_MonitorOperator):
@@ -138,7 +188,7 @@ class GroundTruthMergeOperator(_MonitorOperator):
             )
 
 
-class QualityAnalysisOperator(_MonitorOperator):
+class QualityAnalysisOperator(ReportingOperator, _MonitorOperator):
     """Computes the metrics of the merged rows, judges them by the constraints, and writes the report.
 
     It succeeds wherever it could analyze, or could say why not (``NotJudged``): a bad model is a result, not a failure. It
@@ -156,7 +206,6 @@ class QualityAnalysisOperator(_MonitorOperator):
     """
 
     template_fields: Sequence[str] = (*_MonitorOperator.template_fields, "handover", "as_of")
-    operator_extra_links = (ModelQualityReportLink(),)
 
     def __init__(
         self,
@@ -166,11 +215,7 @@ class QualityAnalysisOperator(_MonitorOperator):
         as_of: Mapping[str, str] | XComArg | None = None,
         **kwargs: Any,
     ) -> None:
-        self.written_report: tuple[str, str | None] | None = None
-        # Of a monitor in a file the name is known only when the task runs: the alias leads to its asset.
-        name = monitor.get("name") if isinstance(monitor, Mapping) else getattr(monitor, "name", None)
-        self._outlet = report_asset(name) if name else AssetAlias(f"x-model-quality:{monitor}")
-        outlets = [*(kwargs.pop("outlets", None) or []), self._outlet]
+        outlets = [*(kwargs.pop("outlets", None) or []), reports_of(monitor)]
         super().__init__(monitor=monitor, outlets=outlets, **kwargs)
         self.handover: Any = handover
         self.as_of: Any = as_of
@@ -179,7 +224,6 @@ class QualityAnalysisOperator(_MonitorOperator):
         """Analyze, report, emit the asset event, and return the report's summary."""
         from airflow_mq_provider import run
         from airflow_mq_provider.airflow_internals import let_task_have_children
-        from airflow_mq_provider.storage import join
 
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
@@ -196,32 +240,7 @@ class QualityAnalysisOperator(_MonitorOperator):
                 allow_scripts=scripts_allowed(),
                 cadence=run_cadence(opened.window, context),
             )
-        uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
-        self.written_report = (uri, opened.region)
-        self.log.info("%s: %s %s Report: %s", report["monitor"], report["status"], report["reason"] or "", uri)
-        self._warn_of_cadence(report["timings"])
-        run_type = str(context["dag_run"].run_type.value)
-        newest = is_newest(opened.storage, opened.monitor, opened.window)
-        self._emit(event_of(report, uri=uri, run_type=run_type, newest=newest), context)
-        return summary_of(report) | {"report_uri": uri, "run_type": run_type, "newest_window": newest}
-
-    def _emit(self, event: dict[str, Any], context: Context) -> None:
-        outlet = context["outlet_events"][self._outlet]
-        if isinstance(self._outlet, AssetAlias):
-            from airflow_mq_provider.airflow_internals import event_by_alias
-
-            outlet.add(report_asset(event["monitor"]), extra=event_by_alias(event))
-        else:
-            outlet.extra = event
-
-    def _warn_of_cadence(self, timings: Mapping[str, float]) -> None:
-        """Say in the log when a run takes longer than its schedule leaves it: sooner or later the runs pile up."""
-        if timings.get("longer_than_cadence"):
-            self.log.warning(
-                "This run took %.0f s, its schedule comes every %s: runs will queue. docs/airflow.md, sizing of workers.",
-                timings["merge_seconds"] + timings["analyze_seconds"],
-                timedelta(seconds=timings["cadence_seconds"]),
-            )
+        return self._report_made(report, opened, context)
 
 
 def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,28 @@ def test_the_shadow_example_compares_both_verdicts(
     assert [row["name"] for row in compared["violations"]] == ["accuracy"]
 
 
+def test_the_example_on_sagemaker_s_compute_judges_a_day(
+    account: Churn, sagemaker: SageMaker, load: Callable[[str], dict[str, Any]], runs: Runs
+) -> None:
+    sagemaker.analyzing = timedelta(seconds=30)
+    account.hours(datetime(2026, 11, 8, tzinfo=UTC), 24, wrong=3)
+    [dag] = load("on_sagemaker_compute").values()
+    for task in dag.tasks:
+        task.waiter_delay = 0
+    runs.trigger(dag, logical_date="2026-11-10T00:00:00Z")
+    assert runs.finish(dag) == {
+        "merge_ground_truth": "success",
+        "analyze_quality": "success",
+        "enforce_verdict": "failed",  # violations are to fail it
+    }
+    judged = runs.xcom(dag, "analyze_quality")
+    assert (judged["status"], judged["engine"], judged["merge"]["matched"]) == (
+        "CompletedWithViolations",
+        "sagemaker",
+        192,
+    )
+
+
 def test_every_example_is_tested() -> None:
-    tested = {"minimal", "with_sensors", "two_cadences", "on_sagemaker", "shadow", "demo"}
+    tested = {"minimal", "with_sensors", "two_cadences", "on_sagemaker", "on_sagemaker_compute", "shadow", "demo"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {f"model_quality_{name}" for name in tested}

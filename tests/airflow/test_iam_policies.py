@@ -228,6 +228,37 @@ def test_what_a_baseline_needs(
     assert_least("A baseline on SageMaker", calls, s3_bucket)
 
 
+def test_what_a_run_on_sagemakers_compute_needs(
+    make_dag: MakeDag,
+    runs: Runs,
+    sagemaker: SageMaker,
+    churn: Churn,
+    calls: set[Call],
+    s3_bucket: str,
+    aws_connection: str,
+) -> None:
+    sagemaker.merging = sagemaker.analyzing = timedelta(seconds=30)
+    # the stand-in's own work is not the package's
+    sagemaker.storage = Storage(watched_by_nobody(sagemaker.storage))
+    dag: Any = None
+    for merge_on in ("sagemaker", "airflow"):
+        dag = make_dag(
+            'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", '
+            f'engine="reference", compute="sagemaker", merge_on="{merge_on}", deferrable=False)'
+        )
+        for task in dag.tasks:
+            task.waiter_delay = 0
+        runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+        assert set(runs.finish(dag).values()) == {"success"}
+    for kind in ("merge", "analysis"):
+        [name, *_] = [name for name in sagemaker.jobs if f"-{kind}-" in name]
+        sagemaker.jobs[name].ended, sagemaker.jobs[name].ends = None, sagemaker.now + timedelta(hours=1)
+        task = dag.task_dict["analyze_quality"]
+        task._job = name
+        task.on_kill()
+    assert_least("A run on SageMaker's compute", calls, s3_bucket)
+
+
 def watched_by_nobody(storage: Storage) -> Any:
     """What makes the clients of a storage that was made before the watch began."""
     client = storage._client()
