@@ -112,6 +112,13 @@ def s3_clients(hook: Any) -> tuple[Callable[[], Any], str | None]:
     return make_client, session.region_name
 
 
+def aws_hook(client_type: str, **connection: Any) -> Any:
+    """Return an amazon hook of any service over an Airflow connection; the amazon provider has none for some of them."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+    return AwsGenericHook(client_type=client_type, **connection)
+
+
 def let_task_have_children() -> None:
     """Let the local engine start workers in the process of a task, whatever executor started that.
 

@@ -137,6 +137,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--allow-scripts", action="store_true", help="run the scripts that the monitor names: they are code"
     )
+    run.add_argument(
+        "--cloudwatch-namespace",
+        metavar="NAME",
+        help="where a monitor with publish_cloudwatch_metrics publishes (default: SageMaker's namespace)",
+    )
     run.add_argument("--strict", action="store_true", help="exit with 3 on violations and with 4 if not judged")
     run.set_defaults(command=_run)
 
@@ -252,6 +257,7 @@ def _run(given: argparse.Namespace) -> int:
     as_of = ground_truth_as_of(given.as_of, window, max_delay=monitor.ground_truth_max_delay)
     # After what is cheap to refuse: this imports numpy and the engines.
     from airflow_mq_provider import run
+    from airflow_mq_provider.publish.cloudwatch import CloudWatch, default_client
 
     report = run.run(
         monitor,
@@ -260,6 +266,7 @@ def _run(given: argparse.Namespace) -> int:
         engine=given.engine,
         workers=given.workers,
         allow_scripts=given.allow_scripts,
+        cloudwatch=CloudWatch(default_client, given.cloudwatch_namespace),
         progress=_Progress(),
     )
     _answer(given, report, lambda: _verdict(report, run.constraints_of(monitor, run.storage_for(monitor))))
@@ -510,6 +517,9 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
         f"  {name:<{width}}  {_held(metric, (constraints or {}).get(name), judged)}" for name, metric in metrics.items()
     ]
     lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
+    if cloudwatch := report.get("cloudwatch"):
+        came = f"{cloudwatch['metrics']} metrics in {cloudwatch['namespace']}"
+        lines.append(f"cloudwatch    {cloudwatch['status']}: {cloudwatch['reason'] or came}")
     lines += [f"{name:<13} {report['output']}/{document}" for name, document in _DOCUMENTS.items()]
     return lines
 

@@ -66,6 +66,14 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "4",
                         "default": "0",
                     },
+                    "cloudwatch_namespace": {
+                        "description": "The CloudWatch namespace of monitors that publish their metrics, in place of "
+                        "SageMaker's, where dashboards and alarms that were made for Model Monitor look.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "ModelQuality",
+                        "default": "",
+                    },
                     "allow_scripts": {
                         "description": "Whether tasks may run the record preprocessors and post-analytics processors "
                         "that monitors name. They are code of whoever can write there, and run in a child process "

@@ -3,7 +3,7 @@
     inputs      which captures and labels                  rules I1, I2
     merge       an engine joins them and writes the rows   rules M1 to M3
     analyze     states -> metrics -> verdict -> documents  rules A1 to A7
-    publish     the same as a page for people              rule O1
+    publish     the same for people and for CloudWatch     rules O1, O3
     report.json comes last: where it is absent, the run did not finish (rules O1, O2)
 
 `merge` and `analyze` are the two tasks of the DAG; what passes between them is a small hand-over in plain JSON. Each may
@@ -30,6 +30,7 @@ from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask, count
 from airflow_mq_provider.exceptions import DocumentError, InputError, RejectedLinesError, ScriptError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.publish.cloudwatch import CloudWatch, default_client, publish
 from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.publish.page import Page
 from airflow_mq_provider.quality import documents, report
@@ -72,6 +73,7 @@ def run(
     engine: str = "local",
     workers: int | None = None,
     allow_scripts: bool = False,
+    cloudwatch: CloudWatch | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """`merge`, then `analyze`: the content of ``report.json``."""
@@ -80,7 +82,7 @@ def run(
         "storage": storage, "engine": engine, "workers": workers, "allow_scripts": allow_scripts,
     }  # fmt: skip
     handover = merge(monitor, window, as_of=as_of, progress=progress, **settings)
-    return analyze(monitor, window, handover=handover, **settings)
+    return analyze(monitor, window, handover=handover, cloudwatch=cloudwatch, **settings)
 
 
 def merge(
@@ -160,12 +162,14 @@ def analyze(
     workers: int | None = None,
     allow_scripts: bool = False,
     cadence: timedelta | None = None,
+    cloudwatch: CloudWatch | None = None,
 ) -> dict[str, Any]:
     """Judge the merged rows and write the documents, ``report.json`` last. Returns that report's content.
 
     Merges first where no hand-over of the same window and definition stands under ``merged/``, as after an earlier
     report: the `as_of` given, or the hand-over's, then says which labels count. Where the `cadence` of the runs is given,
-    the report's ``timings`` say whether merge and analysis together took longer.
+    the report's ``timings`` say whether merge and analysis together took longer. A monitor that publishes to CloudWatch does so
+    by `cloudwatch`, by default over boto3's own chain; the report says what came of it.
 
     Raises:
         ScriptError: the monitor has a script, and `allow_scripts` is off; or its post-analytics processor failed.
@@ -221,6 +225,10 @@ def analyze(
     )
     if POSTPROCESSOR in scripts:
         _postprocess(scripts[POSTPROCESSOR], prefix, storage)
+    published = None
+    if monitor.publish_cloudwatch_metrics:
+        metrics = statistics.metrics if statistics is not None else {}
+        published = publish(cloudwatch or CloudWatch(default_client), monitor, window, outcome, metrics)
     content = report.report_document(
         monitor=monitor.name,
         problem_type=monitor.problem_type,
@@ -240,6 +248,7 @@ def analyze(
         ground_truth_digest=merged["ground_truth_digest"],
         scripts={name: script.as_dict() for name, script in scripts.items()},
         replaces=merged["replaces"],
+        cloudwatch=published,
     )
     storage.write(join(prefix, REPORT), documents.dumps(content))
     _drop_working_files(prefix, storage)

@@ -1,15 +1,18 @@
-"""An Airflow connection as the storage that runs read and write."""
+"""An Airflow connection as the storage that runs read and write, and as the CloudWatch that they publish to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from airflow_mq_provider.airflow_internals import s3_clients
+from airflow_mq_provider.airflow_internals import aws_hook, s3_clients
 from airflow_mq_provider.storage import Storage, is_s3
+
+if TYPE_CHECKING:
+    from airflow_mq_provider.publish.cloudwatch import CloudWatch
 
 
 class ModelQualityStorageHook(S3Hook):
@@ -68,3 +71,32 @@ def storage_for(
         aws_conn_id=aws_conn_id, region_name=region_name, verify=verify, config=botocore_config
     )
     return hook.storage(kms_key_id=kms_key_id), hook.s3_region
+
+
+def cloudwatch_for(
+    *,
+    aws_conn_id: str | None,
+    region_name: str | None = None,
+    verify: bool | str | None = None,
+    botocore_config: dict[str, Any] | None = None,
+    namespace: str | None = None,
+) -> CloudWatch:
+    """Return where metrics are published over a connection, asked for as `ModelQualityStorageHook` does.
+
+    ``service_config.cloudwatch.endpoint_url`` of its extra is honoured, and ``botocore_config`` goes before the settings that
+    keep a run from waiting long for CloudWatch. None is SageMaker's namespace.
+    """
+    from botocore.config import Config
+
+    from airflow_mq_provider.publish.cloudwatch import CloudWatch, client_config
+
+    hook = aws_hook(
+        "cloudwatch",
+        aws_conn_id=aws_conn_id,
+        region_name=region_name,
+        verify=verify,
+        config=client_config().merge(Config(**(botocore_config or {}))),
+    )
+    if aws_conn_id and aws_conn_id != hook.default_conn_name:
+        hook.get_connection(aws_conn_id)  # raises where there is none; the amazon provider only warns
+    return CloudWatch(hook.get_conn, namespace)

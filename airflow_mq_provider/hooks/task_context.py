@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_mq_provider.monitor import ModelQualityMonitor
+    from airflow_mq_provider.publish.cloudwatch import CloudWatch
     from airflow_mq_provider.storage import Storage
 
 #: the param of a DAG run that says up to when labels are read
@@ -127,6 +128,18 @@ def connection_of(task: OverConnection) -> dict[str, Any]:
         "verify": task.verify,
         "botocore_config": task.botocore_config,
     }
+
+
+def task_cloudwatch(task: MonitorTask, monitor: ModelQualityMonitor) -> CloudWatch | None:
+    """Return where the task publishes metrics: over its own connection; None where the monitor publishes none (rule O3)."""
+    if not monitor.publish_cloudwatch_metrics:
+        return None
+    from airflow_mq_provider.airflow_internals import of_airflow
+    from airflow_mq_provider.hooks.model_quality import cloudwatch_for
+
+    conf = of_airflow("conf")
+    namespace = conf.get(SECTION, "cloudwatch_namespace", fallback="")
+    return cloudwatch_for(**connection_of(task), namespace=namespace or None)
 
 
 def monitor_file(text: str, *, folder: str) -> str:

@@ -24,6 +24,7 @@ from airflow_mq_provider.hooks.task_context import (
     run_as_of,
     run_cadence,
     scripts_allowed,
+    task_cloudwatch,
 )
 from airflow_mq_provider.links.model_quality import ModelQualityReportLink
 from airflow_mq_provider.window import format_time, hour_folder
@@ -96,6 +97,7 @@ class ReportingOperator(BaseOperator):
         self.written_report = (uri, opened.region)
         self.log.info("%s: %s %s Report: %s", report["monitor"], report["status"], report["reason"] or "", uri)
         self._warn_of_cadence(report["timings"])
+        self._tell_of_cloudwatch(report.get("cloudwatch"))
         run_type = str(context["dag_run"].run_type.value)
         newest = is_newest(opened.storage, opened.monitor, opened.window)
         self._emit(event_of(report, uri=uri, run_type=run_type, newest=newest), context)
@@ -110,6 +112,16 @@ class ReportingOperator(BaseOperator):
             events.add(report_asset(event["monitor"]), extra=event_by_alias(event))
         else:
             events.extra = event
+
+    def _tell_of_cloudwatch(self, said: Mapping[str, Any] | None) -> None:
+        if said is None:
+            return
+        if said["status"] == "published":
+            self.log.info("Published %d metrics to CloudWatch, namespace %s.", said["metrics"], said["namespace"])
+        else:
+            self.log.warning(
+                "Metrics %s for CloudWatch: %s. docs/output.md, CloudWatch.", said["status"], said["reason"]
+            )
 
     def _warn_of_cadence(self, timings: Mapping[str, float]) -> None:
         """Say in the log when a run takes longer than its schedule leaves it: sooner or later the runs pile up."""
@@ -239,6 +251,7 @@ class QualityAnalysisOperator(ReportingOperator, _MonitorOperator):
                 workers=workers,
                 allow_scripts=scripts_allowed(),
                 cadence=run_cadence(opened.window, context),
+                cloudwatch=task_cloudwatch(self, opened.monitor),
             )
         return self._report_made(report, opened, context)
 

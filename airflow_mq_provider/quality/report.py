@@ -34,11 +34,12 @@ def report_document(
     scripts: Mapping[str, Mapping[str, str]] | None = None,
     replaces: Mapping[str, Any] | None = None,
     jobs: Mapping[str, Any] | None = None,
+    cloudwatch: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put the result of a run together, ready for JSON.
 
-    Every key is always there but ``scripts``, ``replaces`` and ``jobs``, which are where they are given. What started the run is
-    not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
+    Every key is always there but ``scripts``, ``replaces``, ``jobs`` and ``cloudwatch``, which are where they are given. What
+    started the run is not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
     Args:
         monitor: its name.
@@ -60,6 +61,7 @@ def report_document(
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256``.
         replaces: the window and definition of the report that stood in this place, where they were others.
         jobs: SageMaker's jobs that took part, and what the analysis said at its end.
+        cloudwatch: what came of publishing the metrics there (rule O3).
     """
     blocks = _uncounted(statistics) if counts is None else counts.as_dict()
     report: dict[str, Any] = {
@@ -88,6 +90,8 @@ def report_document(
         report["replaces"] = dict(replaces)
     if jobs is not None:
         report["jobs"] = dict(jobs)
+    if cloudwatch is not None:
+        report["cloudwatch"] = dict(cloudwatch)
     return report
 
 
