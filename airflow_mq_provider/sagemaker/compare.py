@@ -292,6 +292,8 @@ def _violations(a: Mapping[str, str], b: Mapping[str, str], metrics: list[Row], 
                 verdict, note = QUIRK, "SageMaker constrains f0_5 but never reports it"
             elif verdicts.get(name) in (NOISE, QUIRK):
                 verdict, note = verdicts[name], "the metric lies about its threshold"
+            elif verdicts.get(name) == DIFFERENT:
+                verdict, note = DIFFERENT, "one side reports it: the metric itself is different"
             else:
                 verdict, note = DIFFERENT, "one side reports it: compare the two constraints.json"
         rows.append(Row(name, first, second, None, verdict, note))

@@ -231,6 +231,15 @@ def test_a_violation_of_the_same_value_on_one_side_means_other_constraints():
     assert found.verdict == "different"
 
 
+def test_a_violation_of_one_side_points_to_the_metric_where_that_is_different():
+    found = compare(BINARY, changed(BINARY, recall=0.2), a_violations=violations(), b_violations=violations("recall"))
+    assert found.violations is not None
+    assert (found.violations[0].verdict, found.violations[0].note) == (
+        "different",
+        "one side reports it: the metric itself is different",
+    )
+
+
 # documents
 
 
