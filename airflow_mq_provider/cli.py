@@ -291,6 +291,9 @@ def _baseline(given: argparse.Namespace) -> int:
     lines = [f"baseline of {made['records']:,} records; constraints:"]
     lines += [f"  {name:<22} {_limit(one)}" for name, one in block.items()]
     lines.append(f"written       {made['output']}/statistics.json, constraints.json")
+    # whole: in a monitor's file a plain path counts from that file
+    place = made["output"] if "://" in made["output"] else os.path.abspath(made["output"])
+    lines.append(f"next          name {place}/constraints.json in constraints_uri of {given.monitor}")
     _answer(given, made, lambda: lines)
     return DONE
 
@@ -491,7 +494,9 @@ _DOCUMENTS = {"page": "report.html", "report": "report.json"}
 
 
 def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -> list[str]:
-    """A report as compact text: what was judged, each metric against its constraint, and where all of it lies."""
+    """A report as compact text: what was judged, each metric against its constraint, where all of it lies, what is next."""
+    from airflow_mq_provider.publish.html import NEXT_STEPS
+
     window, capture, labels, merge = (report[name] for name in ("window", "capture", "ground_truth", "merge"))
     coverage = "none" if merge["label_coverage"] is None else f"{merge['label_coverage']:.1%}"
     lines = [
@@ -499,11 +504,11 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
         f"monitor       {report['monitor']}",
         f"window        {window['start']} to {window['end']}, scheduled {window['scheduled_time']} ({window['source']})",
         f"labels as of  {report['ground_truth_as_of']}",
-        f"captures      {capture['used']:,} used of {capture['lines']:,} lines in {capture['files']:,} files"
+        f"captures      {capture['used']:,} used of {_count(capture, 'lines')} in {_count(capture, 'files')}"
         f"{_others(capture, 'outside_window', 'dropped', 'duplicate_ids')}",
-        f"labels        {labels['used']:,} used of {labels['lines']:,} lines in {labels['files']:,} files"
+        f"labels        {labels['used']:,} used of {_count(labels, 'lines')} in {_count(labels, 'files')}"
         f"{_others(labels, 'duplicate_labels')}",
-        f"coverage      {coverage}: {merge['matched']:,} rows matched"
+        f"coverage      {coverage}: {_count(merge, 'matched', 'rows matched')}"
         f"{_others(merge, 'captures_without_label', 'labels_without_capture')}",
     ]
     for side, block in (("captures", capture), ("labels", labels), ("merge", merge)):
@@ -521,6 +526,8 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
         came = f"{cloudwatch['metrics']} metrics in {cloudwatch['namespace']}"
         lines.append(f"cloudwatch    {cloudwatch['status']}: {cloudwatch['reason'] or came}")
     lines += [f"{name:<13} {report['output']}/{document}" for name, document in _DOCUMENTS.items()]
+    if not judged:
+        lines.append(f"next          {NEXT_STEPS[report['reason_code']]}")
     return lines
 
 
@@ -544,7 +551,15 @@ def _number(value: float | str | None) -> str:
 
 
 def _others(block: Mapping[str, Any], *names: str) -> str:
-    return "".join(f", {block[name]:,} {name.replace('_', ' ')}" for name in names if block[name])
+    return "".join(f", {_count(block, name)}" for name in names if block[name])
+
+
+def _count(block: Mapping[str, Any], name: str, words: str | None = None) -> str:
+    """A counter of a report and what it counts: its name unless `words` are given; of one the first plural is singular."""
+    words = words or name.replace("_", " ")
+    if block[name] == 1:
+        words = re.sub("s( |$)", r"\1", words, count=1)
+    return f"{block[name]:,} {words}"
 
 
 def _held(metric: Mapping[str, Any], constraint: Any, judged: bool) -> str:

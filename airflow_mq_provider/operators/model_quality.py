@@ -95,7 +95,7 @@ class ReportingOperator(BaseOperator):
 
         uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
         self.written_report = (uri, opened.region)
-        self.log.info("%s: %s %s Report: %s", report["monitor"], report["status"], report["reason"] or "", uri)
+        self.log.info("%s: %s: %s. Report: %s", report["monitor"], report["status"], report["reason"], uri)
         self._warn_of_cadence(report["timings"])
         self._tell_of_cloudwatch(report.get("cloudwatch"))
         run_type = str(context["dag_run"].run_type.value)
@@ -325,7 +325,7 @@ class EnforceVerdictOperator(BaseOperator):
         from airflow_mq_provider.airflow_internals import of_airflow
 
         verdict = self.verdict
-        told = f"{verdict['monitor']}: {verdict['status']}. {verdict['reason'] or ''} Report: {verdict['report_uri']}"
+        told = f"{verdict['monitor']}: {verdict['status']}: {verdict['reason']}. Report: {verdict['report_uri']}"
         self.log.info(told)
         if verdict["status"] == "CompletedWithViolations" and self.on_violation == "fail":
             violations = "; ".join(

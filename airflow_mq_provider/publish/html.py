@@ -52,7 +52,7 @@ _CONSTANT: Final = "_best_constant_classifier"
 
 _PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
 
-_NEXT: Final = {
+NEXT_STEPS: Final = {
     "no_captures": "See whether the endpoint had traffic in the window and its data capture was on, and whether the "
     "monitor's offsets mean this window.",
     "no_labels": "Run this window again as of now once labels have come, or let runs wait for them (GroundTruthSensor). "
@@ -164,7 +164,7 @@ def _verdict(page: Page) -> Markup:
         told = Markup("<p>{}.</p>\n").format(detail[:1].upper() + detail[1:]) if detail else Markup()
         return Markup(
             '<p class="lead"><strong class="unsure">Not judged:</strong> {}.</p>\n{}<p class="next">{}</p>'
-        ).format(reason, told, _NEXT[page.verdict.code])
+        ).format(reason, told, NEXT_STEPS[page.verdict.code])
     violations = page.judgement.violations
     judged = len(violations) + len(page.judgement.within)
     if violations:

@@ -162,8 +162,8 @@ def test_run_for_people_says_verdict_counts_limits_rejections_and_place(
     lines = said.out.splitlines()
     assert lines[0].startswith("CompletedWithViolations: 1 of 1 judged metric")
     assert f"{BEFORE} to {AT}" in said.out
-    assert "5 used of 6 lines in 1 files" in said.out
-    assert "80.0%: 4 rows matched, 1 captures without label" in said.out
+    assert "5 used of 6 lines in 1 file" in said.out
+    assert "80.0%: 4 rows matched, 1 capture without label" in said.out
     accuracy = next(line for line in lines if line.split()[0] == "accuracy")
     assert accuracy.split() == ["accuracy", "0.75", "at", "least", "0.99", "VIOLATED"]
     assert "captures: invalid_json 1" in said.out
@@ -172,6 +172,15 @@ def test_run_for_people_says_verdict_counts_limits_rejections_and_place(
         ["report", f"{tmp_path}/reports/churn/churn-quality/2026/11/02/12/report.json"],
     ]
     assert said.err == ""
+
+
+def test_run_says_what_to_do_where_it_could_not_judge(churn: Callable[..., str], capsys: Any, tmp_path: Path) -> None:
+    constraints(tmp_path, "accuracy", 0.5)
+    write(tmp_path, "labels", label_line("of nobody", "1"))
+    assert cli.main(["run", churn(), "--at", AT]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("NotJudged: no row to analyze")
+    assert lines[-1].startswith("next          Compare an id of each side")
 
 
 @pytest.mark.parametrize(
@@ -292,6 +301,18 @@ def test_baseline_for_people_names_each_limit(churn: Callable[..., str], capsys:
     assert out.startswith("baseline of 300 records")
     assert ["accuracy", "at", "least", "0.9"] in [line.split() for line in out.splitlines()]
     assert str(tmp_path / "baseline") in out
+
+
+def test_the_path_that_a_baseline_tells_to_name_holds_wherever_the_monitor_lies(
+    churn: Callable[..., str], capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = ["--ground-truth-attribute", "truth", "--probability-attribute", "score"]
+    dataset = ["--dataset", labelled(tmp_path), "--output", "baseline"]
+    monkeypatch.chdir(tmp_path)
+    monitor = churn()
+    assert cli.main(["baseline", monitor, *dataset, *columns]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == f"next          name {tmp_path}/baseline/constraints.json in constraints_uri of {monitor}"
 
 
 def test_a_dataset_that_is_absent_fails_the_command(churn: Callable[..., str], capsys: Any, tmp_path: Path) -> None:

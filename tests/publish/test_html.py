@@ -353,7 +353,7 @@ CODES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("code", sorted(html._NEXT))
+@pytest.mark.parametrize("code", sorted(html.NEXT_STEPS))
 def test_a_run_that_was_not_judged_says_why_and_what_to_do(code):
     if code == "nothing_judged":
         rows = MergedRows.of_values(BINARY, np.zeros(2, np.uint8), [0, 0], [0, 0], None)
@@ -373,7 +373,7 @@ def test_a_run_that_was_not_judged_says_why_and_what_to_do(code):
     assert made.verdict.code == code
     told = text(made)
     assert "Not judged:" in told
-    assert html._NEXT[code] in told
+    assert html.NEXT_STEPS[code] in told
     assert "Beyond the limit–nothing was judged" in told
     assert "Within its constraints" not in told
 
@@ -382,7 +382,7 @@ def test_every_reason_not_to_judge_has_a_next_step():
     told = re.search(r"code: the reason as one word.*", inspect.getdoc(Verdict) or "", re.DOTALL)
     assert told is not None
     judged = {"within_constraints", "violations"}
-    assert set(html._NEXT) | judged == set(re.findall(r"``(\w+)``", told[0]))
+    assert set(html.NEXT_STEPS) | judged == set(re.findall(r"``(\w+)``", told[0]))
 
 
 def test_metrics_of_a_run_that_was_not_judged_are_shown_and_not_passed(read):
