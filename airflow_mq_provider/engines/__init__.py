@@ -1,7 +1,7 @@
 """How captures and labels are joined and counted: one interface, several engines, no formula.
 
 An engine is a module with a function `merge(task, storage, workers=…, progress=…) -> MergeCounts`. It reads every line
-through `quality.records`, joins by rules M1 to M3, writes the merged rows in parts and the rejected lines in one file.
+through `quality.records` or `quality.columns`, joins by rules M1 to M3, writes the merged rows in parts and the rejected lines in one file.
 `engines.task` holds what they share: what is to be done, and how its results lie. `quality.states` counts the parts.
 """
 

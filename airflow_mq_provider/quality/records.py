@@ -1,7 +1,7 @@
 """What a line means: a capture line becomes a prediction, a label line a label.
 
-Every engine reads lines through this module, so encodings, attributes, ids and reasons for rejection are said once.
-`judge_capture`, `judge_batch` and `judge_label` say what one line means, plainly; `columns` says the same of many lines
+Every engine reads lines through this module or through `columns`; here encodings, attributes, ids and reasons for
+rejection are said. `judge_capture`, `judge_batch` and `judge_label` say what one line means, plainly; `columns` says the same of many lines
 at once, and hands every line that is not of the plain sort to these.
 
 A line is judged in this order: JSON, id, time, payload and attributes; it is rejected at the first fault, and only
