@@ -87,11 +87,14 @@ class ReportingOperator(BaseOperator):
 
     operator_extra_links: tuple[Any, ...] = (ModelQualityReportLink(),)
     written_report: tuple[str, str | None] | None = None
+    aws_conn_id: str | None
+    region_name: str | None
+    verify: bool | str | None
 
     def _report_made(self, report: Mapping[str, Any], opened: OpenedMonitor, context: Context) -> dict[str, Any]:
         """Say what was found, emit the asset event, and return the report's summary."""
         from airflow_mq_provider import run
-        from airflow_mq_provider.storage import join
+        from airflow_mq_provider.storage import is_s3, join
 
         uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
         self.written_report = (uri, opened.region)
@@ -100,7 +103,11 @@ class ReportingOperator(BaseOperator):
         self._tell_of_cloudwatch(report.get("cloudwatch"))
         run_type = str(context["dag_run"].run_type.value)
         newest = is_newest(opened.storage, opened.monitor, opened.window)
-        self._emit(event_of(report, uri=uri, run_type=run_type, newest=newest), context)
+        connection = None
+        if is_s3(uri):
+            connection = {"aws_conn_id": self.aws_conn_id, "region_name": self.region_name, "verify": self.verify}
+        event = event_of(report, uri=uri, run_type=run_type, newest=newest, connection=connection)
+        self._emit(event, context)
         return summary_of(report) | {"report_uri": uri, "run_type": run_type, "newest_window": newest}
 
     def _emit(self, event: dict[str, Any], context: Context) -> None:
@@ -263,21 +270,46 @@ def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"metrics": metrics}
 
 
-def event_of(report: Mapping[str, Any], *, uri: str, run_type: str, newest: bool) -> dict[str, Any]:
-    """Return what the event on a monitor's asset carries (rule O4)."""
-    from airflow_mq_provider.quality.metrics import HEADLINES
+def event_of(
+    report: Mapping[str, Any], *, uri: str, run_type: str, newest: bool, connection: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what the event on a monitor's asset carries (rule O4): all that the page in Airflow draws, and no more.
 
-    headlines = HEADLINES[report["problem_type"]]
-    metrics = report["metrics"]
+    A few kilobytes, whatever the data: metrics that constraints can judge, without matrix and curves. ``connection`` is by
+    what the report was written, None where it lies on a local disk.
+    """
+    from airflow_mq_provider.quality.metrics import metrics_of, violation_name
+
+    known = metrics_of(report["problem_type"])
+    found = {
+        name: report["metrics"][name]
+        for name, info in known.items()
+        if info.higher_is_better is not None and name in report["metrics"]
+    }
+    by_sagemaker = {violation_name(name): name for name in known}
+    merge, timings = report["merge"], report["timings"]
     return {
         "monitor": report["monitor"],
+        "problem_type": report["problem_type"],
         "window": report["window"],
+        "ground_truth_as_of": report["ground_truth_as_of"],
         "status": report["status"],
         "reason": report["reason"],
-        "metrics": {name: metrics[name]["value"] for name in headlines if name in metrics},
+        "reason_code": report["reason_code"],
+        "metrics": {name: metric["value"] for name, metric in found.items()},
+        "standard_deviations": {name: metric["standard_deviation"] for name, metric in found.items()},
+        "constraints": report["constraints"],
+        "violations": [by_sagemaker[violation["metric_name"]] for violation in report["violations"]],
+        "not_judged": [one["metric_name"] for one in report["not_judged"]],
+        "records": merge["matched"],
+        "captures": report["capture"]["used"],
+        "label_coverage": merge["label_coverage"],
+        "cadence_seconds": timings.get("cadence_seconds"),
+        "definition_hash": report["definition_hash"],
         "run_type": run_type,
         "newest_window": newest,
         "report_uri": uri,
+        "connection": dict(connection) if connection is not None else None,
     }
 
 

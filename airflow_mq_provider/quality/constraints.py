@@ -33,6 +33,10 @@ class Constraint:
             return value < self.threshold
         return value > self.threshold
 
+    def as_dict(self) -> dict[str, float | str]:
+        """``{"threshold", "comparison_operator"}``, as in ``constraints.json``."""
+        return {"threshold": self.threshold, "comparison_operator": self.comparison_operator}
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_mq_provider.quality.constraints import Judgement, Verdict
+from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict
 from airflow_mq_provider.quality.documents import Statistics, violation_block
 from airflow_mq_provider.quality.states import CaptureCounts, GroundTruthCounts, JoinCounts, MergeCounts
 
@@ -29,6 +29,7 @@ def report_document(
     timings: Mapping[str, float | bool],
     statistics: Statistics | None = None,
     judgement: Judgement | None = None,
+    constraints: Mapping[str, Constraint] | None = None,
     capture_digest: str | None = None,
     ground_truth_digest: str | None = None,
     scripts: Mapping[str, Mapping[str, str]] | None = None,
@@ -56,6 +57,7 @@ def report_document(
         timings: seconds by step, and whether a run took longer than its cadence.
         statistics: None where there was nothing to compute: ``metrics`` is then empty.
         judgement: None where there were no constraints, or nothing to hold against them.
+        constraints: the monitor's, None where it names none.
         capture_digest: of the list of capture objects.
         ground_truth_digest: of the list of label objects.
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256``.
@@ -76,6 +78,7 @@ def report_document(
         "merge": blocks["merge"],
         "problem_type": problem_type,
         "metrics": {} if statistics is None else statistics.block(with_curves=False),
+        "constraints": {name: constraint.as_dict() for name, constraint in (constraints or {}).items()},
         "violations": [] if judgement is None else [violation_block(violation) for violation in judgement.violations],
         "not_judged": [] if judgement is None else [metric.as_dict() for metric in judgement.not_judged],
         "output": output,

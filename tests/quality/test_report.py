@@ -78,6 +78,7 @@ def test_a_report_has_every_key():
         "merge",
         "problem_type",
         "metrics",
+        "constraints",
         "violations",
         "not_judged",
         "output",
