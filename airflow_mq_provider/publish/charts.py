@@ -26,11 +26,12 @@ def _at(position: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The field of a chart: what lies at its edges, and how high the drawing is."""
+    """The field of a chart: what lies at its edges, and how large the drawing is."""
 
     x: tuple[float, float]
     y: tuple[float, float]
     height: int = 300
+    width: int = WIDTH
     left: int = 44
     right: int = 10
     top: int = 10
@@ -38,7 +39,7 @@ class Frame:
 
     def across(self, value: float) -> float:
         """Where a value of the horizontal axis lies."""
-        return self.left + (WIDTH - self.left - self.right) * _share(value, *self.x)
+        return self.left + (self.width - self.left - self.right) * _share(value, *self.x)
 
     def up(self, value: float) -> float:
         """Where a value of the vertical axis lies."""
@@ -62,7 +63,7 @@ def drawing(frame: Frame, name: str, *parts: Markup) -> Markup:
     """A chart; the figure's heading (id ``name``) and caption (id ``name-text``) tell what it shows."""
     return Markup(
         '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}" aria-describedby="{}-text">{}</svg>'
-    ).format(WIDTH, frame.height, name, name, joined(parts))
+    ).format(frame.width, frame.height, name, name, joined(parts))
 
 
 def axes(
@@ -72,10 +73,10 @@ def axes(
     names: tuple[str, str],
 ) -> Markup:
     """Fine lines at the ticks, their texts, and the names of both axes."""
-    bottom, middle = frame.height - frame.bottom, (frame.left + WIDTH - frame.right) / 2
+    bottom, middle = frame.height - frame.bottom, (frame.left + frame.width - frame.right) / 2
     grid = "".join(
         [f"M{_at(frame.across(value))} {frame.top}V{bottom}" for value, _ in across]
-        + [f"M{frame.left} {_at(frame.up(value))}H{WIDTH - frame.right}" for value, _ in up]
+        + [f"M{frame.left} {_at(frame.up(value))}H{frame.width - frame.right}" for value, _ in up]
     )
     texts = [
         Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(_at(frame.across(value)), bottom + 16, text)
@@ -93,6 +94,21 @@ def axes(
 def line(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Markup:
     """A line through points."""
     return Markup('<path class="{}" d="{}"/>').format(kind, frame.path(points))
+
+
+def band(frame: Frame, kind: str, spans: Sequence[tuple[float, float, float]]) -> Markup:
+    """What lies between two lines: where, from, to."""
+    if not spans:
+        return Markup()
+    outline = [(x, high) for x, _, high in spans] + [(x, low) for x, low, _ in reversed(spans)]
+    return Markup('<path class="{}" d="{}z"/>').format(kind, frame.path(outline))
+
+
+def symbol(frame: Frame, kind: str, x: float, y: float, shape: str, told: str) -> Markup:
+    """One of `SYMBOLS` at a point, with what it tells when it is pointed at."""
+    return Markup('<use class="{}" href="#{}" x="{}" y="{}"><title>{}</title></use>').format(
+        kind, shape, _at(frame.across(x)), _at(frame.up(y)), told
+    )
 
 
 def area(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Markup:
@@ -231,6 +247,45 @@ def meter(share: float) -> Markup:
         '<svg class="meter" width="100%" height="6" aria-hidden="true"><rect class="track" width="100%" height="6" rx="3"/>'
         '<rect class="fill" width="{}" height="6" rx="3"/></svg>'
     ).format(_along(min(max(share, 0.0), 1.0)))
+
+
+def spark(values: Sequence[float], limit: float | None, beyond: bool) -> Markup:
+    """A value run by run as a small line, its limit as a fine one, its last point as a disc or, beyond the limit, a cross.
+
+    A run without a value is a gap. The last value stands beside it as text, so a screen reader is not told it again.
+    """
+    seen = [value for value in values if math.isfinite(value)]
+    if not seen:
+        return Markup()
+    edges = [*seen, *([limit] if limit is not None else [])]
+    low, high = min(edges), max(edges)
+    pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    frame = Frame(
+        (0, max(len(values) - 1, 1)), (low - pad, high + pad), height=32, width=132, left=2, right=7, top=3, bottom=3
+    )
+    places = list(enumerate(values)) if len(values) > 1 else [(0, values[0]), (1, values[0])]
+    parts = [] if limit is None else [line(frame, "limit", [(0, limit), (frame.x[1], limit)])]
+    parts += [line(frame, "curve", piece) for piece in unbroken(places) if len(piece) > 1]
+    last = places[-1]
+    if math.isfinite(last[1]):
+        parts.append(
+            Markup('<use class="{}" href="{}" x="{}" y="{}"/>').format(
+                "beyond" if beyond else "inside", "#cross" if beyond else "#disc",
+                _at(frame.across(last[0])), _at(frame.up(last[1])),
+            )
+        )  # fmt: skip
+    return Markup('<svg class="spark" viewBox="0 0 132 32" aria-hidden="true">{}</svg>').format(joined(parts))
+
+
+def unbroken(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """The points in pieces, cut where one has no value."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for point in points:
+        if math.isfinite(point[1]):
+            pieces[-1].append(point)
+        elif pieces[-1]:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
 
 
 def time_line(

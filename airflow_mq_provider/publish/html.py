@@ -19,7 +19,18 @@ from typing import Final
 from markupsafe import Markup
 
 from airflow_mq_provider.publish import charts
-from airflow_mq_provider.publish.page import Page, heads, plus_minus, section, table, terms
+from airflow_mq_provider.publish.page import (
+    SMALL_CROSS,
+    SMALL_DASH,
+    SMALL_TICK,
+    Page,
+    heads,
+    plus_minus,
+    result,
+    section,
+    table,
+    terms,
+)
 from airflow_mq_provider.publish.pictures import quality_sections
 from airflow_mq_provider.publish.text import (
     apart,
@@ -286,16 +297,10 @@ def _when(page: Page) -> Markup:
 # --- metrics against constraints --------------------------------------------------------------------------------------
 
 
-def _result(kind: str, sign: str, told: str) -> Markup:
-    return Markup('<span class="{}"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="{}"/></svg>{}</span>').format(
-        kind, sign, told
-    )
-
-
 _RESULTS: Final = {
-    "within": _result("good", "M1.5 6.5L4.5 9.5L10.5 2.5", "within"),
-    "violated": _result("bad", "M2 2L10 10M2 10L10 2", "violated"),
-    "not judged": _result("unsure", "M1.5 6H10.5", "not judged"),
+    "within": result("good", SMALL_TICK, "within"),
+    "violated": result("bad", SMALL_CROSS, "violated"),
+    "not judged": result("unsure", SMALL_DASH, "not judged"),
     None: Markup('<span class="quiet">no constraint</span>'),
 }
 

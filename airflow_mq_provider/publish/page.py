@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from markupsafe import Markup
 
@@ -53,6 +54,18 @@ class Page:
     def problem_type(self) -> str:
         """SageMaker's word."""
         return self.monitor.problem_type
+
+
+SMALL_TICK: Final = "M1.5 6.5L4.5 9.5L10.5 2.5"
+SMALL_CROSS: Final = "M2 2L10 10M2 10L10 2"
+SMALL_DASH: Final = "M1.5 6H10.5"
+
+
+def result(kind: str, sign: str, told: str) -> Markup:
+    """What came of something, as a sign and in words: ``good``, ``bad`` or ``unsure``."""
+    return Markup('<span class="{}"><svg viewBox="0 0 12 12" aria-hidden="true"><path d="{}"/></svg>{}</span>').format(
+        kind, sign, told
+    )
 
 
 def plus_minus(metric: Metric) -> Markup:
