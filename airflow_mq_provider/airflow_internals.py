@@ -18,6 +18,7 @@ Result = TypeVar("Result")
 _INSTANT = timedelta(microseconds=1)
 
 _HOMES = {
+    "AirflowException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowSkipException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "CronDataIntervalTimetable": ("airflow.sdk", "airflow.timetables.interval"),
@@ -153,3 +154,55 @@ def in_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Aw
     from asgiref.sync import sync_to_async
 
     return sync_to_async(function, thread_sensitive=False)
+
+
+# --- what only the API server has: users, their rights, its database
+
+
+def request_user() -> Callable[..., Any]:
+    """Return the FastAPI dependency that tells who asks: by bearer token or by the cookie of Airflow's pages, else 401.
+
+    Apps of plugins have no authentication of their own, and Airflow names none for them.
+    """
+    from airflow.api_fastapi.core_api.security import get_user
+
+    return get_user
+
+
+def readable_dags(user: Any) -> set[str]:
+    """Return the ids of the DAGs that a user may read.
+
+    Asked of the auth manager itself: the dependencies of Airflow's own routes find it only in Airflow's own app.
+    """
+    from airflow.api_fastapi.app import get_auth_manager
+
+    readable: set[str] = get_auth_manager().get_authorized_dag_ids(user=user)
+    return readable
+
+
+def require_runs_of(dag_id: str, request: Any, user: Any) -> None:
+    """Refuse with 403 a user who may not see the runs of a DAG."""
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+
+    requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id=dag_id)(request, user)
+
+
+def airflow_tables() -> Any:
+    """Return the models of Airflow's database in which a monitor's history stands."""
+    from types import SimpleNamespace
+
+    from airflow.models.asset import AssetEvent, AssetModel, TaskOutletAssetReference
+    from airflow.models.dag import DagModel
+    from airflow.models.dagrun import DagRun
+
+    return SimpleNamespace(
+        event=AssetEvent, asset=AssetModel, outlet=TaskOutletAssetReference, dag=DagModel, run=DagRun
+    )
+
+
+def database_session() -> Any:
+    """Return a session of Airflow's database, as a context manager."""
+    from airflow.utils.session import create_session
+
+    return create_session()

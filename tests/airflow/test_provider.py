@@ -202,6 +202,7 @@ def test_parsing_a_dag_file_reads_no_file_and_opens_no_connection(parsed: dict[s
 # --- imports of Airflow
 
 PUBLIC = (
+    "airflow.plugins_manager",
     "airflow.sdk",
     "airflow.sdk.configuration",
     "airflow.sdk.exceptions",

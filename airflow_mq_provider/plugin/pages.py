@@ -1,0 +1,545 @@
+"""The pages: values of `plugin.history` as markup, in the look of ``report.html`` and by its rules.
+
+All that comes from data goes through `publish.text`; links are relative to the folder in which all pages lie, so that they hold
+under whatever path Airflow is served.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Final
+from urllib.parse import quote, urlencode
+
+from markupsafe import Markup
+
+from airflow_mq_provider.plugin.history import RECENT, Judged, Missing, Monitor, Verdict
+from airflow_mq_provider.publish import charts
+from airflow_mq_provider.publish.page import (
+    SMALL_CROSS,
+    SMALL_DASH,
+    SMALL_TICK,
+    figure,
+    heads,
+    result,
+    section,
+    table,
+    terms,
+)
+from airflow_mq_provider.publish.text import apart, count, duration, joined, moment, name, number, percent, shown
+from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, WITH_VIOLATIONS
+from airflow_mq_provider.quality.metrics import metrics_of
+from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION
+from airflow_mq_provider.window import format_time
+
+RANGES: Final = (30, 200, 1000)
+"""How many of a monitor's latest runs its page shows, to choose from."""
+ROWS: Final = 100
+"""How many windows its table names."""
+
+_PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
+_NONE: Final = Markup('<span class="quiet">–</span>')
+_WORDS: Final = {
+    COMPLETED: result("good", SMALL_TICK, "within"),
+    WITH_VIOLATIONS: result("bad", SMALL_CROSS, "worse"),
+    NOT_JUDGED: result("unsure", SMALL_DASH, "not judged"),
+}
+_ORDER: Final = {WITH_VIOLATIONS: 0, NOT_JUDGED: 1, COMPLETED: 3}
+
+
+# --- frame ------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _parts() -> tuple[Markup, Markup]:
+    """Style and script, our own files."""
+    package = files("airflow_mq_provider")
+    style = (package / "publish/report.css").read_text("utf-8") + (package / "plugin/page.css").read_text("utf-8")
+    return Markup(style), Markup((package / "plugin/page.js").read_text("utf-8"))  # noqa: S704
+
+
+@cache
+def policy() -> str:
+    """The pages' content security policy: this style, this script, reports in a frame, and nothing else."""
+    style, script = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in _parts())
+    return (
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; frame-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+
+
+def _document(title: str, body: Markup, kind: str = "") -> str:
+    style, script = _parts()
+    return Markup(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
+        "<title>{}</title>\n<style>{}</style>\n<script>{}</script>\n</head>\n"
+        '<body class="{}">\n{}\n{}\n</body>\n</html>\n'
+    ).format(title, style, script, kind, charts.SYMBOLS, body)
+
+
+def message(title: str, *told: Markup | str) -> str:
+    """A page that says why there is nothing to show."""
+    return _document(
+        title,
+        Markup('<header><p class="crumb"><a href="./">Model quality</a></p><h1>{}</h1>{}</header>').format(
+            title, joined(Markup("<p>{}</p>").format(one) for one in told)
+        ),
+    )
+
+
+# --- all monitors -----------------------------------------------------------------------------------------------------
+
+
+def overview(monitors: Sequence[Monitor]) -> str:
+    """All monitors on a page, those that need somebody first."""
+    if not monitors:
+        return message(
+            "Model quality",
+            "No monitor has a run that you may see.",
+            "A monitor appears here once its DAG has been taken up, and its history with each run of analyze_quality.",
+        )
+    rows = [_row(one) for one in sorted(monitors, key=_urgency)]
+    head = heads(
+        ("Monitor", ""), ("Last window", ""), ("Its verdict", ""), ("Metrics, run by run", ""), ("Label coverage", ""),
+        ("Runs without a verdict", ""),
+    )  # fmt: skip
+    body = Markup(
+        '<header>\n<p class="quiet">{}</p>\n<h1 class="hidden">Model quality</h1>\n<p class="lead big">{}</p>\n</header>\n<main>\n{}\n{}\n</main>'
+    ).format(
+        f"Model quality · {count(len(monitors), 'monitor')}",
+        _summary(monitors),
+        table("Monitors", head, rows, "monitors"),
+        Markup(
+            '<p class="legend"><span>{}last value, within its limit</span><span>{}beyond it</span>'
+            '<span><svg class="key line spark" viewBox="0 0 24 12" aria-hidden="true"><path class="limit" d="M0 6H24"/></svg>limit</span>'
+            "<span>Lines have the latest {} runs; each has its own scale.</span></p>"
+        ).format(_key("inside", "disc"), _key("beyond", "cross"), RECENT),
+    )
+    return _document("Model quality", body)
+
+
+def _key(kind: str, shape: str) -> Markup:
+    return Markup(
+        '<svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><use class="{}" href="#{}"/></svg>'
+    ).format(kind, shape)
+
+
+def _urgency(monitor: Monitor) -> tuple[int, str]:
+    status = _ORDER.get(monitor.last.now.status, 1) if monitor.last else 2
+    return (min(status, 2) if monitor.missing.any else status, monitor.name)
+
+
+def _summary(monitors: Sequence[Monitor]) -> Markup:
+    of_status = {
+        status: sum(one.last is not None and one.last.now.status == status for one in monitors) for status in _WORDS
+    }
+    told = [
+        Markup('<span class="{}">{}</span> {}').format(kind, f"{of_status[status]:,}", words)
+        for status, kind, words in (
+            (WITH_VIOLATIONS, "bad", "worse than constraints"),
+            (NOT_JUDGED, "unsure", "not judged"),
+            (COMPLETED, "good", "within constraints"),
+        )
+        if of_status[status]
+    ]
+    owing = sum(one.missing.any for one in monitors)
+    if owing:
+        told.append(Markup('<span class="unsure">{}</span> with runs missing').format(f"{owing:,}"))
+    return joined(told, ", ") if told else Markup("No window has been judged yet")
+
+
+def _row(monitor: Monitor) -> Markup:
+    last = monitor.last
+    link = Markup('<a href="{}">{}</a>').format(_address(monitor.name), shown(monitor.name))
+    if last is None:
+        cells = [_NONE, Markup('<span class="quiet">no run yet</span>'), _NONE, _NONE]
+        kind = Markup()
+    else:
+        now = last.now
+        kind = Markup("<small>{}</small>").format(_PROBLEMS[now.problem_type])
+        cells = [
+            Markup("{}<small>to {}</small>").format(_time(now.start), _time(now.end)),
+            Markup('<span class="result">{}</span>{}').format(_WORDS.get(now.status, now.status), _beyond(now)),
+            _lines(monitor),
+            Markup("{}{}<small>{}</small>").format(
+                percent(now.coverage),
+                charts.meter(now.coverage) if now.coverage is not None else "",
+                "records not counted" if now.records is None else count(now.records, "record"),
+            ),
+        ]
+    body = [*cells, _owed(monitor.missing)]
+    classes = ["", "", "", "coverage", ""]
+    return Markup('<tr><th scope="row">{}{}</th>{}</tr>').format(
+        link,
+        kind,
+        joined(Markup('<td class="{}">{}</td>').format(one, cell) for one, cell in zip(classes, body, strict=True)),
+    )
+
+
+def _beyond(now: Verdict) -> Markup:
+    if now.violations:
+        judged = sum(name in now.metrics and not math.isnan(now.metrics[name]) for name in now.constraints)
+        return Markup("<small>{} of {}</small>").format(len(now.violations), count(judged, "metric"))
+    return Markup("<small>{}</small>").format(shown(now.reason, 80)) if now.status == NOT_JUDGED else Markup()
+
+
+def _owed(missing: Missing) -> Markup:
+    told = [
+        Markup('<span class="{}">{} {}</span>').format(kind, f"{runs:,}", word)
+        for runs, kind, word in (
+            (missing.failed, "bad", "failed"),
+            (missing.unfinished, "unsure", "not finished"),
+            (missing.not_started, "unsure", "overdue"),
+        )
+        if runs
+    ]
+    if missing.paused:
+        told.append(Markup('<span class="quiet">paused</span>'))
+    return joined(told, Markup("<br>")) if told else _NONE
+
+
+def _lines(monitor: Monitor) -> Markup:
+    pieces = []
+    for metric in monitor.headlines:
+        values = [one.now.metrics.get(metric, math.nan) for one in monitor.windows[-RECENT:]]
+        now = monitor.windows[-1].now
+        constraint, beyond = now.constraints.get(metric), metric in now.violations
+        limit = constraint.threshold if constraint else None
+        pieces.append(
+            Markup('<div class="{}"><p>{}<b>{}</b></p>{}</div>').format(
+                "bad" if beyond else "", name(metric), number(values[-1]), charts.spark(values, limit, beyond)
+            )
+        )
+    return Markup('<div class="lines">{}</div>').format(joined(pieces))
+
+
+# --- one monitor ------------------------------------------------------------------------------------------------------
+
+
+def metrics_shown(monitor: Monitor) -> list[str]:
+    """The metrics that a monitor's page draws: headlines first, then in SageMaker's order."""
+    if monitor.last is None:
+        return []
+    seen = {metric for one in (*monitor.windows, *monitor.explicit) for metric in one.now.metrics}
+    known = [metric for metric in metrics_of(monitor.last.now.problem_type) if metric in seen]
+    return monitor.headlines + [metric for metric in known if metric not in monitor.headlines]
+
+
+def monitor_page(monitor: Monitor, metric: str, runs: int) -> str:
+    """A monitor over time: the chosen metric large, the others small, and every window."""
+    head = Markup('<p class="crumb"><a href="./">Model quality</a></p>\n<h1>{}</h1>').format(shown(monitor.name))
+    if monitor.last is None:
+        told = Markup("<header>{}<p>No run yet. Runs without a verdict: {}</p></header>").format(
+            head, _owed(monitor.missing)
+        )
+        return _document(f"{monitor.name}: model quality", told)
+    now = monitor.last.now
+    sections = [_over_time(monitor, metric, runs), _others(monitor, metric, runs), _windows(monitor, metric)]
+    body = Markup("<header>\n{}\n{}\n{}\n</header>\n<main>\n{}\n</main>").format(
+        head, _lead(now), _facts(monitor, now), joined(sections, "\n")
+    )
+    return _document(f"{monitor.name}: model quality", body)
+
+
+def _lead(now: Verdict) -> Markup:
+    if now.violations:
+        told = []
+        for metric in metrics_of(now.problem_type):
+            if metric in now.violations:
+                limit = now.constraints[metric]
+                value, bound = apart(now.metrics.get(metric, math.nan), limit.threshold)
+                word = "at most" if limit.comparison_operator == GREATER else "at least"
+                told.append(Markup("<strong>{}</strong> {}, limit {} {}").format(metric, value, word, bound))
+        more = Markup("; and {} more").format(len(told) - 3) if len(told) > 3 else Markup()
+        return Markup('<p class="lead big"><span class="bad">Worse than its constraints</span></p><p>{}{}</p>').format(
+            joined(told[:3], "; "), more
+        )
+    if now.status == NOT_JUDGED:
+        return Markup('<p class="lead big"><span class="unsure">Not judged</span></p><p>{}</p>').format(
+            shown(now.reason)
+        )
+    return Markup('<p class="lead big"><span class="good">Within its constraints</span></p>')
+
+
+def _facts(monitor: Monitor, now: Verdict) -> Markup:
+    facts = [
+        ("Last window", Markup("{} to {}").format(_time(now.start), _time(now.end))),
+        ("Label coverage", Markup("{}, labels as of {}").format(percent(now.coverage), moment(now.as_of))),
+        ("Records judged", _judged_of(now)),
+        ("Runs without a verdict", _owed(monitor.missing)),
+        ("See", Markup("{} · {}").format(_report(now, "report"), _run(now, "run in Airflow"))),
+    ]
+    return Markup('<dl class="pairs">{}</dl>').format(terms(facts))
+
+
+def _judged_of(now: Verdict) -> Markup | str:
+    if now.records is None:
+        return _NONE
+    return f"{now.records:,}" if now.captures is None else f"{now.records:,} of {count(now.captures, 'capture')}"
+
+
+def _over_time(monitor: Monitor, metric: str, runs: int) -> Markup:
+    choices = [
+        Markup("<strong>{}</strong>").format(one)
+        if one == metric
+        else Markup('<a href="{}">{}</a>').format(_address(monitor.name, one, runs), one)
+        for one in metrics_shown(monitor)
+    ]
+    ranges = [
+        Markup("<strong>{}</strong>").format(f"{one:,}")
+        if one == runs
+        else Markup('<a href="{}">{}</a>').format(_address(monitor.name, metric, one), f"{one:,}")
+        for one in RANGES
+    ]
+    picture = _history(monitor.windows, metric)
+    return section(
+        "over-time",
+        f"{metric} over time",
+        Markup('<nav class="choose" aria-label="Metric"><span>Metric</span>{}</nav>').format(joined(choices)),
+        Markup('<nav class="choose" aria-label="Range"><span>Latest runs</span>{}</nav>').format(joined(ranges)),
+        Markup('<div class="history">{}</div>').format(picture)
+        if picture
+        else Markup('<p class="quiet">No window of the schedule has a value of this metric.</p>'),
+    )
+
+
+def _history(windows: Sequence[Judged], metric: str) -> Markup | None:
+    """A metric by scheduled time, with its limit, its deviation, what was beyond and what was revised."""
+    points = [(one, one.now.metrics.get(metric, math.nan)) for one in windows]
+    seen = [value for _, value in points if math.isfinite(value)]
+    if not seen:
+        return None
+    times = [one.now.scheduled.timestamp() for one, _ in points]
+    spread = [
+        (at, value - one.now.deviations[metric], value + one.now.deviations[metric])
+        for at, (one, value) in zip(times, points, strict=True)
+        if math.isfinite(value) and math.isfinite(one.now.deviations.get(metric, math.nan))
+    ]
+    limits = [
+        (at, one.now.constraints[metric].threshold if metric in one.now.constraints else math.nan)
+        for at, (one, _) in zip(times, points, strict=True)
+    ]
+    former = [
+        (at, before.metrics[metric], before)
+        for at, (one, _) in zip(times, points, strict=True)
+        for before in one.before
+        if math.isfinite(before.metrics.get(metric, math.nan))
+    ]
+    edges = (
+        seen
+        + [edge for _, low, high in spread for edge in (low, high)]
+        + [limit for _, limit in limits if math.isfinite(limit)]
+        + [value for _, value, _ in former]
+    )
+    low, high = min(edges), max(edges)
+    pad = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    first, last = min(times), max(times)
+    margin = (last - first) * 0.015 or 1800.0
+    frame = charts.Frame(
+        (first - margin, last + margin), (low - pad, high + pad), height=320, width=1080, left=64, right=16, top=12
+    )
+    parts = [
+        charts.axes(frame, _time_ticks(first, last), charts.ticks(*frame.y), ("scheduled time, UTC", metric)),
+        charts.band(frame, "deviation", spread) if len(spread) > 1 else Markup(),
+    ]
+    for piece in charts.unbroken(limits):
+        # a single window still has its limit to be seen
+        ends = piece if len(piece) > 1 else [(piece[0][0] - margin, piece[0][1]), (piece[0][0] + margin, piece[0][1])]
+        parts.append(charts.line(frame, "limit", ends))
+    values = [(at, value) for at, (_, value) in zip(times, points, strict=True)]
+    parts += [charts.line(frame, "curve", piece) for piece in charts.unbroken(values) if len(piece) > 1]
+    parts += [
+        charts.dot(frame, "revised", at, value, f"before: {number(value)}, labels as of {before.as_of}", 4)
+        for at, value, before in former
+    ]
+    dots = len(points) <= 200
+    for at, (one, value) in zip(times, points, strict=True):
+        beyond = metric in one.now.violations
+        if math.isfinite(value) and (dots or beyond or one.before):
+            parts.append(_point(frame, at, value, one, metric))
+    legend = Markup(
+        '<p class="legend"><span>{}within its limit</span><span>{}beyond it</span>'
+        '<span><svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><circle class="unjudged" r="4"/></svg>not judged</span>'
+        '<span><svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><circle class="revised" r="4"/></svg>before it was run again</span>'
+        '<span><svg class="key line" viewBox="0 0 24 12" aria-hidden="true"><path class="limit" d="M0 6H24"/></svg>limit</span>'
+        '<span><svg class="key line" viewBox="0 0 24 12" aria-hidden="true"><path class="deviation" d="M0 1H24V11H0z"/></svg>± standard deviation</span></p>'
+    ).format(_key("inside", "disc"), _key("beyond", "cross"))
+    told = (
+        f"{count(len(seen), 'window')} with a value, from {number(min(seen))} to {number(max(seen))}; the last is "
+        f"{number(seen[-1])}. Each point leads to its report."
+    )
+    return figure("history", f"{metric}, window by window", charts.drawing(frame, "history", *parts), told, legend)
+
+
+def _point(frame: charts.Frame, at: float, value: float, one: Judged, metric: str) -> Markup:
+    now = one.now
+    limit = now.constraints.get(metric)
+    told = f"{format_time(now.scheduled)}: {number(value)}" + (f", limit {number(limit.threshold)}" if limit else "")
+    if metric in now.violations:
+        mark = charts.symbol(frame, "beyond", at, value, "cross", f"{told}, beyond")
+    elif now.status == NOT_JUDGED:
+        mark = charts.dot(frame, "unjudged", at, value, f"{told}, not judged", 4)
+    else:
+        mark = charts.symbol(frame, "inside", at, value, "disc", told)
+    return Markup('<a href="{}" aria-label="{}">{}</a>').format(_report_address(now), told, mark)
+
+
+def _time_ticks(first: float, last: float) -> list[tuple[float, str]]:
+    """About eight moments between two, on whole hours or days, with their texts."""
+    hour, day = 3600, 86400
+    steps = (hour, 3 * hour, 6 * hour, 12 * hour, day, 2 * day, 7 * day, 14 * day, 30 * day, 91 * day, 365 * day)
+    step = next((one for one in steps if (last - first) / one <= 8), max(365 * day, math.ceil((last - first) / 8)))
+    ticks = []
+    for index in range(math.ceil(first / step), math.floor(last / step) + 1):
+        moment_of = datetime.fromtimestamp(index * step, tz=UTC)
+        ticks.append((float(index * step), f"{moment_of:%m-%d %H:%M}" if step < day else f"{moment_of:%Y-%m-%d}"))
+    return ticks or [(first, f"{datetime.fromtimestamp(first, tz=UTC):%Y-%m-%d %H:%M}")]
+
+
+def _others(monitor: Monitor, metric: str, runs: int) -> Markup:
+    figures = []
+    now = monitor.windows[-1].now if monitor.windows else None
+    for one in metrics_shown(monitor):
+        if one == metric or now is None:
+            continue
+        values = [judged.now.metrics.get(one, math.nan) for judged in monitor.windows]
+        constraint, beyond = now.constraints.get(one), one in now.violations
+        figures.append(
+            Markup('<div><h3><a href="{}">{}</a><span class="{}">{}</span></h3>{}</div>').format(
+                _address(monitor.name, one, runs), name(one), "bad" if beyond else "", number(values[-1]),
+                charts.spark(values, constraint.threshold if constraint else None, beyond),
+            )
+        )  # fmt: skip
+    coverage = [math.nan if one.now.coverage is None else one.now.coverage for one in monitor.windows]
+    if coverage:
+        last = monitor.windows[-1].now.coverage
+        figures.append(
+            Markup("<div><h3>label coverage<span>{}</span></h3>{}</div>").format(
+                percent(last), charts.spark(coverage, None, beyond=False)
+            )
+        )
+    return section("others", "Everything else", Markup('<div class="charts several">{}</div>').format(joined(figures)))
+
+
+def _windows(monitor: Monitor, metric: str) -> Markup:
+    newest = sorted(
+        (*monitor.windows, *monitor.explicit), key=lambda one: (one.now.scheduled, one.now.start), reverse=True
+    )
+    rows = [_window_row(one, metric) for one in newest[:ROWS]]
+    head = heads(
+        ("Scheduled time", ""), ("Window", ""), ("Verdict", ""), (metric, "n"), ("Limit", "n"), ("Coverage", "n"),
+        ("Records", "n"), ("Before it was run again", ""), ("See", ""),
+    )  # fmt: skip
+    more = Markup()
+    if len(newest) > ROWS:
+        more = Markup('<p class="quiet">The newest {} of {}.</p>').format(ROWS, count(len(newest), "window"))
+    return section("windows", "Windows", more, table("Windows, newest first", head, rows, "runs"))
+
+
+def _window_row(one: Judged, metric: str) -> Markup:
+    now = one.now
+    value, deviation = now.metrics.get(metric, math.nan), now.deviations.get(metric, math.nan)
+    limit = now.constraints.get(metric)
+    text, bound = (
+        (number(value), _NONE)
+        if limit is None
+        else (
+            apart(value, limit.threshold)[0],
+            Markup("{}&nbsp;{}").format(
+                "≤" if limit.comparison_operator == GREATER else "≥", apart(value, limit.threshold)[1]
+            ),
+        )
+    )
+    spread = Markup('<span class="sd"> ± {}</span>').format(number(deviation)) if math.isfinite(deviation) else ""
+    tag = Markup(' <span class="tag">given by params</span>') if now.explicit else Markup()
+    cells = [
+        ("", Markup("{}{}").format(_time(now.scheduled), tag)),
+        ("", Markup("{}<small>{}</small>").format(_time(now.start), duration(now.end - now.start))),
+        ("result", _WORDS.get(now.status, Markup("{}").format(now.status))),
+        ("n", Markup("{}{}").format(text, spread)),
+        ("n", bound),
+        ("n", percent(now.coverage)),
+        ("n", _NONE if now.records is None else f"{now.records:,}"),
+        ("", _revisions(one, metric)),
+        ("short", Markup("{} · {}").format(_report(now, "report"), _run(now, "run"))),
+    ]
+    return Markup("<tr{}>{}</tr>").format(
+        Markup(' class="violated"') if now.violations else "",
+        joined(Markup('<td class="{}">{}</td>').format(kind, cell) for kind, cell in cells),
+    )
+
+
+def _revisions(one: Judged, metric: str) -> Markup:
+    if not one.before:
+        return _NONE
+    return joined(
+        (
+            Markup("{} {}, {} labelled<small>labels as of {}</small>").format(
+                _WORDS.get(before.status, before.status),
+                number(before.metrics.get(metric, math.nan)),
+                percent(before.coverage),
+                moment(before.as_of),
+            )
+            for before in one.before
+        ),
+        Markup("<br>"),
+    )
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+def run_page(verdicts: Mapping[str, Verdict], chosen: str) -> str:
+    """The tab of a DAG run: the report of a monitor, and the way to the others and to the history."""
+    now = verdicts[chosen]
+    others = [
+        Markup('<a href="run?{}">{}</a>').format(
+            urlencode({"dag_id": one.dag_id, "run_id": one.run_id, "monitor": monitor}), shown(monitor)
+        )
+        for monitor, one in sorted(verdicts.items())
+        if monitor != chosen
+    ]
+    bar = Markup(
+        '<nav class="bar" aria-label="Report"><strong>{}</strong><span class="result">{}</span>'
+        '<a href="{}">over time</a><a href="{}">report alone</a>{}</nav>'
+    ).format(
+        shown(chosen),
+        _WORDS.get(now.status, now.status),
+        _address(chosen),
+        _report_address(now),
+        Markup("<span>also judged: {}</span>").format(joined(others, ", ")) if others else "",
+    )
+    frame = Markup('<iframe title="Report of {}" src="{}"></iframe>').format(chosen, _report_address(now))
+    return _document(f"{chosen}: report", Markup("{}\n{}").format(bar, frame), "whole")
+
+
+# --- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _address(monitor: str, metric: str | None = None, runs: int | None = None) -> str:
+    given = {"name": monitor, "metric": metric, "runs": runs}
+    return "monitor?" + urlencode({key: value for key, value in given.items() if value is not None}, quote_via=quote)
+
+
+def _report_address(now: Verdict) -> str:
+    return f"report?event={now.event}"
+
+
+def _report(now: Verdict, told: str) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(_report_address(now), told)
+
+
+def _run(now: Verdict, told: str) -> Markup:
+    return Markup('<a data-airflow href="../dags/{}/runs/{}">{}</a>').format(
+        quote(now.dag_id, safe=""), quote(now.run_id, safe=""), told
+    )
+
+
+def _time(time: datetime) -> Markup:
+    return moment(format_time(time))
