@@ -9,7 +9,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system test-lowest check format readme bench constraints clean
+.PHONY: help venv demo ui test test-system test-lowest check format readme bench constraints clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## make demo data under ./demo, judge every window of its monitors, show one table
 	$(BIN)/python tools/demo_on_airflow.py ./demo
+
+ui: $(READY) ## Airflow's pages with the demo's history at http://127.0.0.1:8080, until Ctrl-C; ARGS="--port 8081" elsewhere
+	$(BIN)/python tools/ui.py ./demo $(ARGS)
 
 test: $(READY) ## run the tests on two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
