@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ParquetFormat,
         SageMakerSettings,
     )
+    from airflow_mq_provider.notifications.model_quality import ModelQualityNotifier
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "JsonFormat",
     "ModelQualityError",
     "ModelQualityMonitor",
+    "ModelQualityNotifier",
     "ModelQualityTaskGroup",
     "ParquetFormat",
     "SageMakerSettings",
@@ -45,6 +47,7 @@ _HOMES = {
     "JsonFormat": "monitor",
     "ModelQualityError": "exceptions",
     "ModelQualityMonitor": "monitor",
+    "ModelQualityNotifier": "notifications.model_quality",
     "ModelQualityTaskGroup": "dag",
     "ParquetFormat": "monitor",
     "SageMakerSettings": "monitor",

@@ -21,6 +21,7 @@ _HOMES = {
     "AirflowException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowFailException": ("airflow.sdk.exceptions", "airflow.exceptions"),
     "AirflowSkipException": ("airflow.sdk.exceptions", "airflow.exceptions"),
+    "BaseNotifier": ("airflow.sdk", "airflow.notifications.basenotifier"),
     "CronDataIntervalTimetable": ("airflow.sdk", "airflow.timetables.interval"),
     "DeltaDataIntervalTimetable": ("airflow.sdk", "airflow.timetables.interval"),
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
@@ -143,6 +144,33 @@ def event_by_alias(event: dict[str, Any]) -> dict[str, Any]:
     if tuple(map(int, version("apache-airflow").split(".")[:2])) >= (3, 2):
         return event
     return {name: json.dumps(value) if isinstance(value, (dict, list)) else value for name, value in event.items()}
+
+
+def latest_asset_events(uri: str, limit: int) -> list[dict[str, Any]]:
+    """Return what the latest events of an asset carry, in the order in which they came, as a running task may ask.
+
+    ``uri`` is the asset's name too. Of an asset that is in no DAG there are none. Before Airflow 3.1 all events are read, and
+    an event that came over an alias holds its mappings as text (`event_by_alias`), which is undone here.
+    """
+    import json
+
+    from airflow.sdk import Asset
+
+    # A task's context gives the events of its declared inlets, which a callback's or a file's monitor cannot be among.
+    from airflow.sdk.execution_time.context import InletEventsAccessors
+
+    asset = Asset(uri)
+    events: Any = InletEventsAccessors([asset])[asset]
+    if hasattr(events, "limit"):
+        events = events.ascending(False).limit(limit)
+    latest = sorted(events, key=lambda event: event.timestamp)[-limit:]
+    return [
+        {
+            name: json.loads(value) if name in ("window", "metrics") and isinstance(value, str) else value
+            for name, value in (event.extra or {}).items()
+        }
+        for event in latest
+    ]
 
 
 def in_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Awaitable[Result]]:

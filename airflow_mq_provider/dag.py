@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -19,6 +19,7 @@ from airflow_mq_provider.operators.model_quality import (
     EnforceVerdictOperator,
     GroundTruthMergeOperator,
     QualityAnalysisOperator,
+    QualityNotificationOperator,
 )
 from airflow_mq_provider.operators.sagemaker_compute import (
     SageMakerGroundTruthMergeOperator,
@@ -29,7 +30,7 @@ from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruth
 from airflow_mq_provider.window import PARAM_END, PARAM_START, parse_offset
 
 if TYPE_CHECKING:
-    from airflow.sdk import XComArg
+    from airflow.sdk import Context, XComArg
 
     from airflow_mq_provider.monitor import ModelQualityMonitor
 
@@ -75,6 +76,7 @@ def monitoring_tasks(
     *,
     on_violation: str = "continue",
     on_not_judged: str = "continue",
+    notify: Callable[[Context], None] | None = None,
     wait_for_captures: str | None = None,
     wait_for_ground_truth: str | None = None,
     ground_truth_coverage: float = 0.95,
@@ -92,13 +94,14 @@ def monitoring_tasks(
     """Make the tasks of a monitor in the DAG or group of the surrounding ``with``, and return the analysis's result.
 
     They are ``wait_for_captures`` and ``wait_for_ground_truth`` where asked for, ``merge_ground_truth``, ``analyze_quality``,
-    and ``enforce_verdict`` where the verdict is to count.
+    ``notify_quality`` where somebody is to be told, and ``enforce_verdict`` where the verdict is to count.
 
     Args:
         monitor: As of `GroundTruthMergeOperator`.
         on_violation: ``continue``, or ``fail`` to fail the run where a constraint is violated, once the report stands.
         on_not_judged: ``continue``, or ``fail`` or ``skip`` where nothing could be judged. `EnforceVerdictOperator` is there
             only where one of the two is no ``continue``.
+        notify: A `ModelQualityNotifier`, which tells people when the model becomes worse and when it recovers.
         wait_for_captures: ISO 8601 duration: a `CaptureSensor` of that grace stands first.
         wait_for_ground_truth: ISO 8601 duration: a `GroundTruthSensor` waits at the longest until so long after the
             scheduled time.
@@ -170,6 +173,8 @@ def monitoring_tasks(
     )
     for before, after in pairwise([*sensors, merge]):
         before >> after
+    if notify is not None:
+        QualityNotificationOperator(task_id="notify_quality", verdict=analyze.output, notifier=notify)
     if (on_violation, on_not_judged) != ("continue", "continue"):
         EnforceVerdictOperator(
             task_id="enforce_verdict",
@@ -191,6 +196,7 @@ def model_quality_dag(
     max_active_runs: int | None = None,
     on_violation: str = "continue",
     on_not_judged: str = "continue",
+    notify: Callable[[Context], None] | None = None,
     wait_for_captures: str | None = None,
     wait_for_ground_truth: str | None = None,
     ground_truth_coverage: float = 0.95,
@@ -223,6 +229,7 @@ def model_quality_dag(
         max_active_runs: One at a time unless given; 16 where runs wait for labels. Backfills have a limit of their own.
         on_violation: As of `monitoring_tasks`, like what follows: ``continue`` or ``fail``.
         on_not_judged: ``continue``, ``fail`` or ``skip``.
+        notify: A `ModelQualityNotifier`: who is told, and when.
         wait_for_captures: How long after the scheduled time to wait for captures, as ``PT1H``.
         wait_for_ground_truth: How long after the scheduled time to wait for labels, as ``P7D``.
         ground_truth_coverage: The share of labelled captures that is enough.
@@ -260,6 +267,7 @@ def model_quality_dag(
             monitor,
             on_violation=on_violation,
             on_not_judged=on_not_judged,
+            notify=notify,
             wait_for_captures=wait_for_captures,
             wait_for_ground_truth=wait_for_ground_truth,
             ground_truth_coverage=ground_truth_coverage,

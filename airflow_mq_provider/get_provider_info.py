@@ -46,6 +46,7 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_mq_provider.links.sagemaker.ProcessingJobLogsLink",
             "airflow_mq_provider.links.sagemaker.SageMakerReportLink",
         ],
+        "notifications": ["airflow_mq_provider.notifications.model_quality.ModelQualityNotifier"],
         "config": {
             "model_quality": {
                 "description": "Settings of the tasks that judge models. docs/airflow.md tells how to size workers.",

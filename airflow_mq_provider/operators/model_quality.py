@@ -6,7 +6,7 @@ run again, at any time and as often as one likes: the same inputs give the same 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -369,3 +369,27 @@ class EnforceVerdictOperator(BaseOperator):
                 raise of_airflow("AirflowFailException")(told)
             if self.on_not_judged == "skip":
                 raise of_airflow("AirflowSkipException")(told)
+
+
+class QualityNotificationOperator(BaseOperator):
+    """Runs a notifier on the verdict of a run, in a task of its own: a message that cannot be sent is tried again, and seen.
+
+    Args:
+        verdict: What `QualityAnalysisOperator` returned.
+        notifier: A `ModelQualityNotifier`, or another notifier, whose templates see ``verdict``.
+        **kwargs: What every operator takes.
+    """
+
+    template_fields: Sequence[str] = ("verdict",)
+    ui_color = "#e4ecf0"
+
+    def __init__(
+        self, *, verdict: Mapping[str, Any] | XComArg, notifier: Callable[[Context], None], **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.verdict: Any = verdict
+        self.notifier = notifier
+
+    def execute(self, context: Context) -> None:
+        """Notify, or do nothing where the notifier sees no news in the verdict."""
+        self.notifier({**context, "verdict": self.verdict})  # type: ignore[typeddict-unknown-key]

@@ -1,0 +1,1 @@
+"""Who is told of a verdict: a notifier that goes through Airflow's own."""
