@@ -225,10 +225,7 @@ def analyze(
     )
     if POSTPROCESSOR in scripts:
         _postprocess(scripts[POSTPROCESSOR], prefix, storage)
-    published = None
-    if monitor.publish_cloudwatch_metrics:
-        metrics = statistics.metrics if statistics is not None else {}
-        published = publish(cloudwatch or CloudWatch(default_client), monitor, window, outcome, metrics)
+    published = _published(monitor, window, outcome, statistics, cloudwatch)
     content = report.report_document(
         monitor=monitor.name,
         problem_type=monitor.problem_type,
@@ -442,6 +439,7 @@ def report_of_jobs(
     no_data: str | None = None,
     seconds: float = 0.0,
     cadence: timedelta | None = None,
+    cloudwatch: CloudWatch | None = None,
 ) -> dict[str, Any]:
     """Make ``report.json`` of the documents that SageMaker's analyzer wrote, and write it last. Returns its content.
 
@@ -458,6 +456,7 @@ def report_of_jobs(
         no_data: why it found nothing to work on, where that is so.
         seconds: that it took.
         cadence: as of `analyze`.
+        cloudwatch: likewise; SageMaker's jobs publish nothing where no schedule runs them.
 
     Raises:
         InputError: a document is absent, or of other rows than those that were merged.
@@ -521,10 +520,25 @@ def report_of_jobs(
         ground_truth_digest=handover["ground_truth_digest"],
         replaces=handover["replaces"],
         jobs={"merge": handover.get("merge_job"), "analysis": job, "exit_message": exit_message},
+        cloudwatch=_published(monitor, window, outcome, statistics, cloudwatch),
     )
     storage.write(join(prefix, REPORT), documents.dumps(content))
     _drop_working_files(prefix, storage, records=by_merger(handover) and monitor.keep_merged is None)
     return content
+
+
+def _published(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    outcome: Verdict,
+    statistics: documents.Statistics | None,
+    cloudwatch: CloudWatch | None,
+) -> dict[str, Any] | None:
+    """Publish the metrics, and return what came of it; None where the monitor publishes none (rule O3)."""
+    if not monitor.publish_cloudwatch_metrics:
+        return None
+    metrics = statistics.metrics if statistics is not None else {}
+    return publish(cloudwatch or CloudWatch(default_client), monitor, window, outcome, metrics)
 
 
 def _about(monitor: ModelQualityMonitor, window: Window) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from airflow_mq_provider.hooks.task_context import (
     run_as_of,
     run_cadence,
     scripts_allowed,
+    task_cloudwatch,
 )
 from airflow_mq_provider.links.sagemaker import SageMakerReportLink, folder_page
 from airflow_mq_provider.operators.model_quality import ReportingOperator, described, reports_of
@@ -287,7 +288,15 @@ class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):
                 "seconds": _seconds(job),
             }
         cadence = run_cadence(window, context)
-        report = run.report_of_jobs(monitor, window, handover=handover, storage=storage, cadence=cadence, **found)
+        report = run.report_of_jobs(
+            monitor,
+            window,
+            handover=handover,
+            storage=storage,
+            cadence=cadence,
+            cloudwatch=task_cloudwatch(self, monitor),
+            **found,
+        )
         self.pages |= {"report": folder_page(monitor.report_prefix(window), hook.conn_region_name)}
         return self._report_made(report, opened, context)
 

@@ -115,6 +115,14 @@ def test_the_report_says_what_sagemakers_merger_does_not_count(on_sagemaker: Any
     assert report["timings"]["analyze_seconds"] == 30
 
 
+def test_a_monitor_that_publishes_does_so_from_here_too(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
+    """SageMaker's jobs publish only where a schedule runs them; whether the time is too old for CloudWatch is the clock's."""
+    run(runs, on_sagemaker(publish_cloudwatch_metrics=True))
+    told = churn.report(HOUR)["cloudwatch"]
+    assert told["namespace"] == "aws/sagemaker/Endpoints/model-metrics"
+    assert told["status"] in ("published", "skipped")
+
+
 def test_a_merge_of_ours_counts_every_line(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
     run(runs, on_sagemaker('merge_on="airflow"'))
     report = churn.report(HOUR)
