@@ -11,12 +11,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from airflow_mq_provider.exceptions import ScriptError
+from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.storage import Storage, join
+
+PREPROCESSOR, POSTPROCESSOR = "record_preprocessor", "post_analytics_processor"
+"""What scripts a definition may name."""
 
 _HOST = Path(__file__).with_name("script_host.py")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -34,6 +40,44 @@ class Script:
     def as_dict(self) -> dict[str, str]:
         """What a report says of it: where from, and a digest of its text."""
         return {"uri": self.uri, "sha256": hashlib.sha256(self.source.encode()).hexdigest()}
+
+
+def scripts_of(monitor: ModelQualityMonitor, storage: Storage, *, allow: bool) -> dict[str, Script]:
+    """The scripts of a monitor's definition, by what they are; none where it names none.
+
+    Raises:
+        ScriptError: there is one and none may run here (rule O5), or it is no text.
+        InputError: it cannot be read.
+    """
+    settings = monitor.sagemaker
+    if settings is None:
+        return {}
+    uris = {
+        PREPROCESSOR: settings.record_preprocessor_source_uri,
+        POSTPROCESSOR: settings.post_analytics_processor_source_uri,
+    }
+    found: dict[str, Script] = {}
+    for name, uri in uris.items():
+        if uri is None:
+            continue
+        if not allow:
+            raise ScriptError(
+                expected="leave to run the script of the definition, which is code",
+                came="none: scripts are not allowed here",
+                where=f"sagemaker.{name}_source_uri of {monitor.name!r}: {uri}",
+                next_step="read the script, then set [model_quality] allow_scripts = True in Airflow's configuration, or give "
+                "--allow-scripts on the command line; or take the field out of the monitor",
+            )
+        try:
+            found[name] = Script(uri, storage.read(uri).decode(), dict(settings.environment))
+        except UnicodeDecodeError as error:
+            raise ScriptError(
+                expected="a Python script in UTF-8",
+                came=str(error),
+                where=uri,
+                next_step="point the field at the script's source",
+            ) from error
+    return found
 
 
 class Preprocessor:
@@ -63,17 +107,28 @@ class Preprocessor:
         return rows
 
 
-def postprocess(script: Script, folder: str) -> None:
-    """Run ``postprocess_handler`` once; it finds `folder` as its working directory and as ``output_path``.
+def postprocess(script: Script, storage: Storage, prefix: str, documents: Iterable[str], added: str) -> None:
+    """Run ``postprocess_handler`` once, on copies of the documents under a prefix.
+
+    It finds a folder with those of `documents` that exist as its working directory and as ``output_path``. The files that
+    it adds are written under `added`; the documents stay as they were.
 
     Raises:
         ScriptError: the script cannot be loaded, or the handler raised.
     """
-    host = _Host(script, "postprocess_handler", folder=folder)
-    try:
-        host.ask(b"null", "")
-    finally:
-        host.end()
+    with tempfile.TemporaryDirectory(prefix="model-quality-") as folder:
+        given = {name for name in documents if storage.exists(join(prefix, name))}
+        for name in given:
+            Path(folder, name).write_bytes(storage.read(join(prefix, name)))
+        host = _Host(script, "postprocess_handler", folder=folder)
+        try:
+            host.ask(b"null", "")
+        finally:
+            host.end()
+        for path in sorted(Path(folder).rglob("*")):
+            name = path.relative_to(folder).as_posix()
+            if path.is_file() and not path.is_symlink() and name not in given:
+                storage.write(join(added, name), path.read_bytes())
 
 
 class _Host:

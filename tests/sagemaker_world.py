@@ -22,6 +22,7 @@ import pytest
 from airflow_mq_provider import run
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.report_folder import STATISTICS, VIOLATIONS
 from airflow_mq_provider.sagemaker.job_definition import job_definition_request, monitor_from_definition
 from airflow_mq_provider.sagemaker.schedule import cadence, has_slot, schedule_request
 from airflow_mq_provider.storage import Storage, join
@@ -480,7 +481,7 @@ class SageMaker:
         documents = {
             each.key: self.storage.read(each.uri)
             for each in self.storage.list(prefix)
-            if each.key in (run.STATISTICS, run.VIOLATIONS)
+            if each.key in (STATISTICS, VIOLATIONS)
         }
         self.storage.delete([each.uri for each in self.storage.list(prefix)])
         for name, document in documents.items():

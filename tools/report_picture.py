@@ -14,8 +14,10 @@ from pathlib import Path
 
 from selenium import webdriver
 
-from airflow_mq_provider import demo, run
+from airflow_mq_provider import demo
 from airflow_mq_provider.monitor import ModelQualityMonitor
+from airflow_mq_provider.report_folder import PAGE
+from airflow_mq_provider.run import run
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "report.png"
 MONITOR, DAY = "diabetes-model-quality", 4
@@ -27,8 +29,8 @@ def report(folder: Path) -> Path:
     demo.make(folder)
     monitor = ModelQualityMonitor.from_file(folder / "monitors" / MONITOR / "monitor.yaml")
     window = demo.windows()[DAY]
-    run.run(monitor, window)
-    return Path(monitor.report_prefix(window)) / run.PAGE
+    run(monitor, window)
+    return Path(monitor.report_prefix(window)) / PAGE
 
 
 def picture(page: Path, profile: Path) -> bytes:

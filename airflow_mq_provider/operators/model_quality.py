@@ -93,10 +93,10 @@ class ReportingOperator(BaseOperator):
 
     def _report_made(self, report: Mapping[str, Any], opened: OpenedMonitor, context: Context) -> dict[str, Any]:
         """Say what was found, emit the asset event, and return the report's summary."""
-        from airflow_mq_provider import run
+        from airflow_mq_provider.report_folder import REPORT
         from airflow_mq_provider.storage import is_s3, join
 
-        uri = join(opened.monitor.report_prefix(opened.window), run.REPORT)
+        uri = join(opened.monitor.report_prefix(opened.window), REPORT)
         self.written_report = (uri, opened.region)
         self.log.info("%s: %s: %s. Report: %s", report["monitor"], report["status"], report["reason"], uri)
         self._warn_of_cadence(report["timings"])

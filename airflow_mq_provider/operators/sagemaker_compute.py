@@ -97,12 +97,12 @@ class _RunOperator(JobOperator):
 
     def _merge_here(self, hook: ModelQualityHook, opened: OpenedMonitor, as_of: AsOf) -> dict[str, Any]:
         """Merge by this package's own engine, in the worker."""
-        from airflow_mq_provider import run
+        from airflow_mq_provider import run, run_on_sagemaker
         from airflow_mq_provider.airflow_internals import let_task_have_children
         from airflow_mq_provider.sagemaker.processing import flat_analysis_request
 
         # what the analysis will refuse is refused before the work
-        folder = run.flat_uri(opened.monitor, opened.window)
+        folder = run_on_sagemaker.flat_uri(opened.monitor, opened.window)
         flat_analysis_request(opened.monitor, opened.window, dataset_uri=folder, region=hook.conn_region_name)
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
@@ -119,12 +119,13 @@ class _RunOperator(JobOperator):
 
     def _merge_by_job(self, hook: ModelQualityHook, opened: OpenedMonitor, done: list[str]) -> Wait | dict[str, Any]:
         """Have SageMaker's merger merge the hours that hold something; where a side holds nothing, none is asked."""
-        from airflow_mq_provider import run
+        from airflow_mq_provider import run_on_sagemaker
+        from airflow_mq_provider.report_folder import MERGE_JOB
         from airflow_mq_provider.sagemaker.processing import merge_request
 
         monitor, window, storage = opened.monitor, opened.window, opened.storage
-        captured = run.hours_with_objects(storage, monitor.capture_root, window)
-        labelled = run.hours_with_objects(storage, monitor.ground_truth_uri, window)
+        captured = run_on_sagemaker.hours_with_objects(storage, monitor.capture_root, window)
+        labelled = run_on_sagemaker.hours_with_objects(storage, monitor.ground_truth_uri, window)
 
         def request_of(number: int) -> dict[str, Any]:
             request = merge_request(
@@ -133,7 +134,7 @@ class _RunOperator(JobOperator):
                 region=hook.conn_region_name,
                 rerun=number - 1,
                 tags=self.tags,
-                merged_uri=run.merger_uri(monitor, window),
+                merged_uri=run_on_sagemaker.merger_uri(monitor, window),
                 captured=captured,
                 labelled=labelled,
             )
@@ -149,11 +150,11 @@ class _RunOperator(JobOperator):
             without_rows = ("no_labels", f"no labels: no object in the window's hours under {monitor.ground_truth_uri}")
         if without_rows is not None:
             request_of(1)  # what would be refused is refused all the same
-            run.make_way(monitor, window, run.MERGE_JOB, 1, storage=storage)
-            return run.hand_over_merger(
+            run_on_sagemaker.make_way(monitor, window, MERGE_JOB, 1, storage=storage)
+            return run_on_sagemaker.hand_over_merger(
                 monitor, window, storage=storage, job=None, seconds=0.0, without_rows=without_rows
             )
-        job = self._noted_job(hook, opened, done, run.MERGE_JOB, request_of)
+        job = self._noted_job(hook, opened, done, MERGE_JOB, request_of)
         if isinstance(job, Wait):
             return job
         name = job["ProcessingJobName"]
@@ -161,7 +162,7 @@ class _RunOperator(JobOperator):
             without_rows = ("no_matches", f"no row to analyze: SageMaker says {ended_with(job)!r} of {name}")
         elif not _merged_hours(opened):
             without_rows = ("no_matches", f"no row to analyze: {name} merged none")
-        return run.hand_over_merger(
+        return run_on_sagemaker.hand_over_merger(
             monitor, window, storage=storage, job=name, seconds=_seconds(job), without_rows=without_rows
         )
 
@@ -178,15 +179,15 @@ class _RunOperator(JobOperator):
 
         ``prepare`` writes what the job reads, before it is asked for.
         """
-        from airflow_mq_provider import run
+        from airflow_mq_provider import run_on_sagemaker
 
-        number = run.number_of_job(opened.monitor, opened.window, kind, storage=opened.storage)
+        number = run_on_sagemaker.number_of_job(opened.monitor, opened.window, kind, storage=opened.storage)
         if number is None:
             number = 1
             while hook.job(request_of(number)["ProcessingJobName"]) is not None:
                 number += 1
             prepare()
-            run.make_way(opened.monitor, opened.window, kind, number, storage=opened.storage)
+            run_on_sagemaker.make_way(opened.monitor, opened.window, kind, number, storage=opened.storage)
         return self._job_of(hook, done, request_of, number=number)
 
     def _limited(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -258,26 +259,29 @@ class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):
         self.handover: Any = handover
 
     def _step(self, hook: ModelQualityHook, context: Context, done: list[str]) -> Wait | dict[str, Any]:
-        from airflow_mq_provider import run
+        from airflow_mq_provider import run, run_on_sagemaker
+        from airflow_mq_provider.report_folder import ANALYSIS_JOB
 
         opened = self._open(context)
         monitor, window, storage = opened.monitor, opened.window, opened.storage
-        handover = run.handed_over(monitor, window, storage=storage, handover=self.handover)
+        handover = run_on_sagemaker.handed_over(monitor, window, storage=storage, handover=self.handover)
         if handover is None:
             merged = self._merge(hook, opened, self._as_of(opened, context), done)
             if isinstance(merged, Wait):
                 return merged
             handover = merged
         found: dict[str, Any] = {}
-        if run.rows_to_analyze(handover):
+        if run_on_sagemaker.rows_to_analyze(handover):
             by_merger = run.by_merger(handover)
             job = self._noted_job(
                 hook,
                 opened,
                 done,
-                run.ANALYSIS_JOB,
+                ANALYSIS_JOB,
                 self._request_of(hook, opened, by_merger=by_merger),
-                prepare=lambda: None if by_merger else run.write_flat_rows(monitor, window, storage=storage),
+                prepare=lambda: (
+                    None if by_merger else run_on_sagemaker.write_flat_rows(monitor, window, storage=storage)
+                ),
             )
             if isinstance(job, Wait):
                 return job
@@ -288,7 +292,7 @@ class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):
                 "seconds": _seconds(job),
             }
         cadence = run_cadence(window, context)
-        report = run.report_of_jobs(
+        report = run_on_sagemaker.report_of_jobs(
             monitor,
             window,
             handover=handover,
@@ -312,15 +316,18 @@ class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):
         self, hook: ModelQualityHook, opened: OpenedMonitor, *, by_merger: bool
     ) -> Callable[[int], dict[str, Any]]:
         """Return what gives the request of the analysis under a number, of what the merge left."""
-        from airflow_mq_provider import run
+        from airflow_mq_provider import run_on_sagemaker
         from airflow_mq_provider.sagemaker.processing import analysis_request, flat_analysis_request
 
         monitor, window = opened.monitor, opened.window
         common: dict[str, Any] = {"region": hook.conn_region_name, "tags": self.tags}
         if by_merger:
-            merged: dict[str, Any] = {"merged_uri": run.merger_uri(monitor, window), "merged": _merged_hours(opened)}
+            merged: dict[str, Any] = {
+                "merged_uri": run_on_sagemaker.merger_uri(monitor, window),
+                "merged": _merged_hours(opened),
+            }
             return lambda number: self._limited(analysis_request(monitor, window, rerun=number - 1, **merged, **common))
-        folder = run.flat_uri(monitor, window)
+        folder = run_on_sagemaker.flat_uri(monitor, window)
         return lambda number: self._limited(
             flat_analysis_request(monitor, window, dataset_uri=folder, rerun=number - 1, **common)
         )
@@ -339,11 +346,11 @@ def check_merge_on(merge_on: str) -> None:
 
 def _merged_hours(opened: OpenedMonitor) -> list[str]:
     """Return the hour folders in which SageMaker's merger left records of this run."""
-    from airflow_mq_provider import run
+    from airflow_mq_provider import run_on_sagemaker
     from airflow_mq_provider.sagemaker.processing import merged_root
 
-    root = merged_root(opened.monitor, run.merger_uri(opened.monitor, opened.window))
-    return run.hours_with_objects(opened.storage, root, opened.window)
+    root = merged_root(opened.monitor, run_on_sagemaker.merger_uri(opened.monitor, opened.window))
+    return run_on_sagemaker.hours_with_objects(opened.storage, root, opened.window)
 
 
 def _seconds(job: Mapping[str, Any]) -> float:

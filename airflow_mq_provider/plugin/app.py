@@ -107,7 +107,7 @@ def report_of(verdict: Verdict) -> bytes:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from airflow_mq_provider.hooks.model_quality import storage_for
-    from airflow_mq_provider.run import PAGE, REPORT
+    from airflow_mq_provider.report_folder import PAGE, REPORT
 
     folder, _, name = verdict.report_uri.rpartition("/")
     if name != REPORT:

@@ -23,7 +23,6 @@ from airflow_mq_provider.publish.page import (
     SMALL_CROSS,
     SMALL_DASH,
     SMALL_TICK,
-    Page,
     heads,
     plus_minus,
     result,
@@ -47,6 +46,7 @@ from airflow_mq_provider.publish.text import (
 from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, Constraint, without_value
 from airflow_mq_provider.quality.metrics import metrics_of
 from airflow_mq_provider.quality.records import REASONS
+from airflow_mq_provider.quality.report import RunResult
 from airflow_mq_provider.quality.states import (
     BINARY,
     EXAMPLES,
@@ -96,14 +96,14 @@ _AS_OF: Final = {
 }
 
 
-def report_page(page: Page) -> bytes:
+def report_page(run: RunResult) -> bytes:
     """The page of a run, in UTF-8: at most a megabyte, whatever the data."""
     style = _style()
     policy = (
         f"default-src 'none'; style-src 'sha256-{_digest(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
     )
-    window = f"{format_time(page.window.start)} to {format_time(page.window.end)}"
-    sections = [_metrics(page), *quality_sections(page), _lines(page), _provenance(page)]
+    window = f"{format_time(run.window.start)} to {format_time(run.window.end)}"
+    sections = [_metrics(run), *quality_sections(run), _lines(run), _provenance(run)]
     document = Markup(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -115,12 +115,12 @@ def report_page(page: Page) -> bytes:
         "<body>\n{symbols}\n{header}\n<main>\n{sections}\n</main>\n{footer}\n</body>\n</html>\n"
     ).format(
         policy=policy,
-        title=f"{page.monitor.name}: {_STATUS[page.verdict.status].title}, {window}",
+        title=f"{run.monitor.name}: {_STATUS[run.verdict.status].title}, {window}",
         style=style,
         symbols=charts.SYMBOLS,
-        header=_header(page),
+        header=_header(run),
         sections=joined([section for section in sections if section], "\n"),
-        footer=_footer(page),
+        footer=_footer(run),
     )
     return document.encode("utf-8", "backslashreplace")
 
@@ -152,32 +152,32 @@ _STATUS: Final = {
 }
 
 
-def _header(page: Page) -> Markup:
-    status = _STATUS[page.verdict.status]
+def _header(run: RunResult) -> Markup:
+    status = _STATUS[run.verdict.status]
     return Markup(
         '<header>\n<p class="quiet">Model quality · {}</p>\n<h1>{}</h1>\n<div class="verdict">\n'
         '<svg class="badge {}" viewBox="0 0 36 36" aria-hidden="true"><circle cx="18" cy="18" r="18"/><path d="{}"/></svg>\n'
         "{}\n</div>\n{}\n{}\n</header>"
     ).format(
-        _PROBLEMS[page.problem_type],
-        shown(page.monitor.name),
+        _PROBLEMS[run.problem_type],
+        shown(run.monitor.name),
         status.kind,
         status.sign,
-        _verdict(page),
-        _facts(page),
-        _when(page),
+        _verdict(run),
+        _facts(run),
+        _when(run),
     )
 
 
-def _verdict(page: Page) -> Markup:
-    if page.judgement is None:
-        reason, _, detail = page.verdict.reason.partition(": ")
+def _verdict(run: RunResult) -> Markup:
+    if run.judgement is None:
+        reason, _, detail = run.verdict.reason.partition(": ")
         told = Markup("<p>{}.</p>\n").format(detail[:1].upper() + detail[1:]) if detail else Markup()
         return Markup(
             '<p class="lead"><strong class="unsure">Not judged:</strong> {}.</p>\n{}<p class="next">{}</p>'
-        ).format(reason, told, NEXT_STEPS[page.verdict.code])
-    violations = page.judgement.violations
-    judged = len(violations) + len(page.judgement.within)
+        ).format(reason, told, NEXT_STEPS[run.verdict.code])
+    violations = run.judgement.violations
+    judged = len(violations) + len(run.judgement.within)
     if violations:
         lead = Markup('<strong class="bad">Worse than its constraints</strong> in {} of {}').format(
             len(violations), count(judged, "metric")
@@ -196,7 +196,7 @@ def _verdict(page: Page) -> Markup:
         )
     if len(violations) > _VIOLATIONS_TOLD:
         items.append(Markup("<li>and {} more, below</li>").format(len(violations) - _VIOLATIONS_TOLD))
-    unjudged = [one.metric_name for one in page.judgement.not_judged]
+    unjudged = [one.metric_name for one in run.judgement.not_judged]
     if unjudged:
         items.append(
             Markup('<li class="unsure"><strong>Without a value and not judged:</strong> {}</li>').format(
@@ -212,42 +212,52 @@ def _bound(constraint: Constraint) -> str:
     return "at most" if constraint.comparison_operator == GREATER else "at least"
 
 
-def _facts(page: Page) -> Markup:
-    capture, labels, merge = page.counts.capture, page.counts.ground_truth, page.counts.merge
-    rejected = sum(map(sum, (capture.rejected.values(), labels.rejected.values(), merge.rejected.values())))
-    labelled = capture.used - merge.captures_without_label
-    violations = len(page.judgement.violations) if page.judgement else None
-    judged = len(page.judgement.within) + len(page.judgement.violations) if page.judgement else 0
+def _facts(run: RunResult) -> Markup:
+    """What a reader wants to know first, as figures; what SageMaker's merger did not count is not among them."""
+    counts, judgement = run.counts, run.judgement
+    rows = counts.merge.matched if counts else run.statistics.item_count if run.statistics else None
     facts = [
         (
-            "Records judged" if page.judgement else "Records",
-            f"{merge.matched:,}",
+            "Records judged" if judgement else "Records",
+            f"{rows or 0:,}",
             Markup("predictions with their label"),
             Markup(),
-        ),
-        (
-            "Label coverage",
-            percent(merge.label_coverage),
-            Markup("{} of {}").format(f"{labelled:,}", count(capture.used, "capture")),
-            charts.meter(merge.label_coverage) if merge.label_coverage is not None else Markup(),
-        ),
+        )
+    ]
+    if counts is not None:
+        labelled = counts.capture.used - counts.merge.captures_without_label
+        coverage = counts.merge.label_coverage
+        facts.append(
+            (
+                "Label coverage",
+                percent(coverage),
+                Markup("{} of {}").format(f"{labelled:,}", count(counts.capture.used, "capture")),
+                charts.meter(coverage) if coverage is not None else Markup(),
+            )
+        )
+    judged = len(judgement.within) + len(judgement.violations) if judgement else 0
+    facts.append(
         (
             "Beyond the limit",
-            "–" if violations is None else f"{violations:,}",
-            Markup("nothing was judged")
-            if violations is None
-            else Markup("of {}").format(count(judged, "judged metric")),
+            f"{len(judgement.violations):,}" if judgement else "–",
+            Markup("of {}").format(count(judged, "judged metric")) if judgement else Markup("nothing was judged"),
             Markup(),
-        ),
-        (
-            "Rejected lines",
-            f"{rejected:,}",
-            Markup("of {} read{}").format(
-                f"{capture.lines + labels.lines:,}", Markup(', <a href="#lines">why</a>') if rejected else ""
-            ),
-            Markup(),
-        ),
-    ]
+        )
+    )
+    if counts is not None:
+        sides = (counts.capture.rejected, counts.ground_truth.rejected, counts.merge.rejected)
+        rejected = sum(sum(side.values()) for side in sides)
+        facts.append(
+            (
+                "Rejected lines",
+                f"{rejected:,}",
+                Markup("of {} read{}").format(
+                    f"{counts.capture.lines + counts.ground_truth.lines:,}",
+                    Markup(', <a href="#lines">why</a>') if rejected else "",
+                ),
+                Markup(),
+            )
+        )
     return Markup('<dl class="facts">{}</dl>').format(
         joined(
             Markup("<div><dt>{}</dt><dd>{}</dd><dd>{}{}</dd></div>").format(title, value, picture, told)
@@ -256,8 +266,8 @@ def _facts(page: Page) -> Markup:
     )
 
 
-def _when(page: Page) -> Markup:
-    window, read, source = page.window, page.as_of.time, page.monitor.input
+def _when(run: RunResult) -> Markup:
+    window, read, source = run.window, run.as_of.time, run.monitor.input
     length = (max(window.end, window.scheduled_time) - window.start).total_seconds()
 
     def place(time: datetime) -> float:
@@ -287,7 +297,7 @@ def _when(page: Page) -> Markup:
             "T, the scheduled time",
             Markup("{}, {}").format(moment(format_time(window.scheduled_time)), _SOURCES[window.source]),
         ),
-        ("Labels as of", Markup("{}, {}").format(moment(format_time(read)), _AS_OF[page.as_of.source])),
+        ("Labels as of", Markup("{}, {}").format(moment(format_time(read)), _AS_OF[run.as_of.source])),
     ]
     return Markup(
         '<div class="when"><h2 id="when" class="hidden">When</h2>{}<dl class="pairs" id="when-text">{}</dl></div>'
@@ -305,18 +315,18 @@ _RESULTS: Final = {
 }
 
 
-def _metrics(page: Page) -> Markup | None:
-    if page.statistics is None:
+def _metrics(run: RunResult) -> Markup | None:
+    if run.statistics is None:
         return None
-    constraints = page.constraints or {}
-    found = page.statistics.metrics
-    known = metrics_of(page.problem_type)
-    judged = page.judgement
+    constraints = run.constraints or {}
+    found = run.statistics.metrics
+    known = metrics_of(run.problem_type)
+    judged = run.judgement
     results = dict.fromkeys(constraints, "not judged")
     results |= dict.fromkeys(judged.within if judged else (), "within")
     results |= dict.fromkeys([one.metric_name for one in judged.violations] if judged else (), "violated")
     reasons = {
-        one: reason for one in constraints if (reason := without_value(one, found, page.problem_type)) is not None
+        one: reason for one in constraints if (reason := without_value(one, found, run.problem_type)) is not None
     }
     has_constant = any(one.endswith(_CONSTANT) for one in found)
     rows = []
@@ -333,7 +343,7 @@ def _metrics(page: Page) -> Markup | None:
             Markup('<td class="n">{}</td>').format(_value(metric, value)),
             Markup('<td class="n">{}</td>').format(limit),
             Markup('<td class="picture wide">{}</td>').format(
-                _gauge(page, one, metric, constraint, result == "violated")
+                _gauge(run, one, metric, constraint, result == "violated")
             ),
             Markup('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)),
             Markup('<td class="result">{}</td>').format(_RESULTS[result]),
@@ -349,7 +359,7 @@ def _metrics(page: Page) -> Markup | None:
     if has_constant:
         head.insert(4, ("Constant guess", "n wide"))
     note = "± is the standard deviation over five random samples of 80 % of the records"
-    if (page.statistics.item_count or 0) < SPREAD_RECORDS:
+    if (run.statistics.item_count or 0) < SPREAD_RECORDS:
         note += f"; below {SPREAD_RECORDS} records there is none"
     unjudged = [Markup("<li>{}: {}</li>").format(one, reason) for one, reason in reasons.items()]
     return section(
@@ -388,7 +398,7 @@ def _value(metric: Metric, value: str) -> Markup:
     return Markup('{} <span class="sd">±&nbsp;{}</span>').format(value, number(metric.standard_deviation))
 
 
-def _gauge(page: Page, one: str, metric: Metric, constraint: Constraint | None, violated: bool) -> Markup:
+def _gauge(run: RunResult, one: str, metric: Metric, constraint: Constraint | None, violated: bool) -> Markup:
     """A metric on a scale of its own, wide enough to show how far value and limit are apart, and no wider."""
     if constraint is None or not math.isfinite(metric.value):
         return Markup()
@@ -396,7 +406,7 @@ def _gauge(page: Page, one: str, metric: Metric, constraint: Constraint | None, 
     middle = (metric.value + constraint.threshold) / 2
     reach = max(1.1 * abs(metric.value - constraint.threshold), 4 * deviation, 0.02 * abs(middle), 1e-9)
     low, high = middle - reach, middle + reach
-    if page.problem_type != REGRESSION or one == "r2":
+    if run.problem_type != REGRESSION or one == "r2":
         high = min(high, 1.0)
     if one != "r2":
         low = max(low, 0.0)
@@ -418,8 +428,10 @@ def _gauge(page: Page, one: str, metric: Metric, constraint: Constraint | None, 
 _REASONS: Final = {**REASONS, "row_count_mismatch": "a record of several rows has more or fewer labels than rows"}
 
 
-def _lines(page: Page) -> Markup:
-    capture, labels, merge = page.counts.capture, page.counts.ground_truth, page.counts.merge
+def _lines(run: RunResult) -> Markup | None:
+    if run.counts is None:
+        return None
+    capture, labels, merge = run.counts.capture, run.counts.ground_truth, run.counts.merge
     rejected = {
         "Captures": (capture.rejected, capture.examples),
         "Labels": (labels.rejected, labels.examples),
@@ -483,24 +495,24 @@ def _example(side: str, example: RejectedLine) -> Markup:
     )
 
 
-def _provenance(page: Page) -> Markup:
-    monitor, source = page.monitor, page.monitor.input
+def _provenance(run: RunResult) -> Markup:
+    monitor, source = run.monitor, run.monitor.input
     items: list[tuple[str, Markup | str]] = [
         ("Monitor", Markup("{}, definition {}").format(code(monitor.name), code(monitor.definition_hash()))),
-        ("Captures", Markup("{}; listing {}").format(code(monitor.capture_root, 400), code(page.capture_digest))),
+        ("Captures", Markup("{}; listing {}").format(code(monitor.capture_root, 400), code(run.capture_digest))),
         (
             "Labels",
-            Markup("{}; listing {}").format(code(monitor.ground_truth_uri, 400), code(page.ground_truth_digest)),
+            Markup("{}; listing {}").format(code(monitor.ground_truth_uri, 400), code(run.ground_truth_digest)),
         ),
         ("Constraints", code(monitor.constraints_uri, 400) if monitor.constraints_uri else "none"),
-        ("Report", code(monitor.report_prefix(page.window), 400)),
+        ("Report", code(monitor.report_prefix(run.window), 400)),
     ]
     items += [
         (
             kind.replace("_", " ").capitalize(),
             Markup("{}; SHA-256 {}").format(code(one["uri"], 400), code(one["sha256"])),
         )
-        for kind, one in page.scripts.items()
+        for kind, one in run.scripts.items()
     ]
     attributes = [
         Markup("{} {}").format(kind, code(attribute))
@@ -534,11 +546,11 @@ def _provenance(page: Page) -> Markup:
     return section("provenance", "What it was made from", Markup('<dl class="pairs">{}</dl>').format(terms(items)))
 
 
-def _footer(page: Page) -> Markup:
+def _footer(run: RunResult) -> Markup:
     documents = ["report.json"]
-    if page.statistics is not None:
+    if run.statistics is not None:
         documents.append("statistics.json")
-    if page.judgement is not None:
+    if run.judgement is not None:
         documents.append("constraint_violations.json")
     documents.append("rejected.jsonl")
     links = joined((Markup('<a href="{}">{}</a>').format(document, document) for document in documents), " · ")

@@ -1,60 +1,15 @@
-"""What a page is about, and the pieces that its sections are made of."""
+"""The pieces that the sections of a page are made of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from markupsafe import Markup
 
-from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish.text import joined, number
-from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict
-from airflow_mq_provider.quality.documents import Statistics
-from airflow_mq_provider.quality.figures import Figures
-from airflow_mq_provider.quality.states import MergeCounts, Metric
-from airflow_mq_provider.window import AsOf, Window
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What a page tells: a run and its result.
-
-    Attributes:
-        monitor: that was run.
-        window: that was analyzed.
-        as_of: up to when labels counted, and who chose that.
-        counts: of the merge.
-        verdict: status and reason.
-        statistics: None where no row was merged.
-        figures: None where there is nothing to draw.
-        constraints: None where the monitor names none.
-        judgement: None where nothing was judged.
-        capture_digest: of the list of capture objects.
-        ground_truth_digest: of the list of label objects.
-        scripts: that ran, by what they are: ``uri`` and ``sha256`` of each.
-    """
-
-    monitor: ModelQualityMonitor
-    window: Window
-    as_of: AsOf
-    counts: MergeCounts
-    verdict: Verdict
-    statistics: Statistics | None
-    figures: Figures | None
-    constraints: Mapping[str, Constraint] | None
-    judgement: Judgement | None
-    capture_digest: str
-    ground_truth_digest: str
-    scripts: Mapping[str, Mapping[str, str]]
-
-    @property
-    def problem_type(self) -> str:
-        """SageMaker's word."""
-        return self.monitor.problem_type
-
+from airflow_mq_provider.quality.states import Metric
 
 SMALL_TICK: Final = "M1.5 6.5L4.5 9.5L10.5 2.5"
 SMALL_CROSS: Final = "M2 2L10 10M2 10L10 2"

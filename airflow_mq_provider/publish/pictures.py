@@ -8,7 +8,7 @@ from typing import Final
 from markupsafe import Markup
 
 from airflow_mq_provider.publish import charts
-from airflow_mq_provider.publish.page import Page, figure, heads, numbers, plus_minus, section, table
+from airflow_mq_provider.publish.page import figure, heads, numbers, plus_minus, section, table
 from airflow_mq_provider.publish.text import code, count, joined, number, percent
 from airflow_mq_provider.quality.documents import CURVES, Statistics
 from airflow_mq_provider.quality.figures import (
@@ -20,19 +20,20 @@ from airflow_mq_provider.quality.figures import (
     RegressionFigures,
     Squares,
 )
+from airflow_mq_provider.quality.report import RunResult
 from airflow_mq_provider.quality.states import BINARY
 
 
-def quality_sections(page: Page) -> list[Markup]:
+def quality_sections(run: RunResult) -> list[Markup]:
     """The section of the problem type; none where no row was merged."""
-    if page.statistics is None:
+    if run.statistics is None:
         return []
-    if page.problem_type == BINARY:
-        return [_binary(page, page.statistics)]
-    if isinstance(page.figures, MulticlassFigures):
-        return [_multiclass(page.figures)]
-    if isinstance(page.figures, RegressionFigures):
-        return [_regression(page.figures)]
+    if run.problem_type == BINARY:
+        return [_binary(run, run.statistics)]
+    if isinstance(run.figures, MulticlassFigures):
+        return [_multiclass(run.figures)]
+    if isinstance(run.figures, RegressionFigures):
+        return [_regression(run.figures)]
     return []
 
 
@@ -42,20 +43,20 @@ _SHARES: Final = [(index / 5, f"{index / 5:g}") for index in range(6)]
 # binary
 
 
-def _binary(page: Page, statistics: Statistics) -> Markup:
-    figures = page.figures if isinstance(page.figures, BinaryFigures) else None
-    drawn = [_confusion(page, statistics)]
+def _binary(run: RunResult, statistics: Statistics) -> Markup:
+    figures = run.figures if isinstance(run.figures, BinaryFigures) else None
+    drawn = [_confusion(run, statistics)]
     if figures is not None:
         drawn += [
-            _scores(page, figures),
+            _scores(run, figures),
             *_curves(statistics, figures),
-            _calibration(page, figures),
+            _calibration(run, figures),
         ]
     note = (
         Markup("A probability above {} is read as {}.").format(
-            f"{page.monitor.threshold:g}", code(page.monitor.positive_label)
+            f"{run.monitor.threshold:g}", code(run.monitor.positive_label)
         )
-        if figures is not None and page.monitor.input.inference_attribute is None
+        if figures is not None and run.monitor.input.inference_attribute is None
         else Markup("The predicted label was captured.")
         if figures is None
         else Markup(
@@ -70,9 +71,9 @@ def _binary(page: Page, statistics: Statistics) -> Markup:
     )
 
 
-def _confusion(page: Page, statistics: Statistics) -> Markup:
+def _confusion(run: RunResult, statistics: Statistics) -> Markup:
     matrix = statistics.confusion_matrix or {}
-    labels = positive, negative = page.monitor.positive_label, page.monitor.negative_label
+    labels = positive, negative = run.monitor.positive_label, run.monitor.negative_label
     totals = {actual: sum(matrix[actual].values()) for actual in labels}
     rows = []
     for actual in labels:
@@ -155,7 +156,7 @@ def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Markup]:
     return found
 
 
-def _scores(page: Page, figures: BinaryFigures) -> Markup:
+def _scores(run: RunResult, figures: BinaryFigures) -> Markup:
     """Both classes on one axis, one upwards and one downwards: told apart without colour, and none behind the other."""
     above, below = ([rows / (sum(side) or 1) for rows in side] for side in (figures.positives, figures.negatives))
     most = max(*above, *below) or 1.0
@@ -176,13 +177,13 @@ def _scores(page: Page, figures: BinaryFigures) -> Markup:
             frame, "bar-a", [(left, right, -share) for left, right, share in zip(edges, edges[1:], below, strict=False)]
         ),
         charts.line(frame, "zero", [(0.0, 0.0), (1.0, 0.0)]),
-        charts.upright(frame, "threshold", page.monitor.threshold, f"threshold {page.monitor.threshold:g}"),
+        charts.upright(frame, "threshold", run.monitor.threshold, f"threshold {run.monitor.threshold:g}"),
     )
     caption = Markup("Upwards: the {} actually {}. Downwards: the {} actually {}.").format(
         count(sum(figures.positives), "record"),
-        code(page.monitor.positive_label, 40),
+        code(run.monitor.positive_label, 40),
         count(sum(figures.negatives), "record"),
-        code(page.monitor.negative_label, 40),
+        code(run.monitor.negative_label, 40),
     )
     rows = [
         (f"{left:.2f}–{right:.2f}", f"{positives:,}", f"{negatives:,}")
@@ -199,7 +200,7 @@ def _scores(page: Page, figures: BinaryFigures) -> Markup:
     )
 
 
-def _calibration(page: Page, figures: BinaryFigures) -> Markup:
+def _calibration(run: RunResult, figures: BinaryFigures) -> Markup:
     frame = charts.Frame((0.0, 1.0), (0.0, 1.0), height=320)
     bins = figures.calibration
     parts = [
@@ -213,7 +214,7 @@ def _calibration(page: Page, figures: BinaryFigures) -> Markup:
     caption = Markup(
         "Of the records with a probability in each tenth, the share that is actually {}; on the dashed line they agree. "
         "Whiskers: 95 % confidence. {} of {} lie off the line by more than that."
-    ).format(code(page.monitor.positive_label, 40), sure, count(len(bins), "tenth"))
+    ).format(code(run.monitor.positive_label, 40), sure, count(len(bins), "tenth"))
     rows = [
         (
             f"{one.low:.1f}–{one.low + 1 / CALIBRATION_BINS:.1f}",

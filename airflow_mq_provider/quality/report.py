@@ -1,100 +1,111 @@
-"""The whole result of a run: ``report.json``, which is also what ``model-quality run --json`` prints."""
+"""The whole result of a run, and ``report.json`` made of it, which is also what ``model-quality run --json`` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
+from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict
 from airflow_mq_provider.quality.documents import Statistics, violation_block
+from airflow_mq_provider.quality.figures import Figures
 from airflow_mq_provider.quality.states import CaptureCounts, GroundTruthCounts, JoinCounts, MergeCounts
+from airflow_mq_provider.window import AsOf, Window, format_time
 
-if TYPE_CHECKING:
-    from airflow_mq_provider.window import Window
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run found: what ``report.json`` and ``report.html`` are made of.
+
+    Attributes:
+        monitor: that was run.
+        window: that was analyzed.
+        as_of: up to when labels counted, and who chose that.
+        counts: of the merge; None where SageMaker merged, which tells none.
+        verdict: status and reason.
+        statistics: None where no row was merged.
+        constraints: None where the monitor names none.
+        judgement: None where nothing was judged.
+        capture_digest: of the list of capture objects; None where SageMaker read them.
+        ground_truth_digest: of the list of label objects; likewise.
+        engine: that merged and counted.
+        figures: what charts show; None where there is nothing to draw.
+        scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256`` of each.
+        replaces: the window and definition of the report that stood in this place, where they were others.
+        jobs: SageMaker's jobs that took part, and what the analysis said at its end.
+    """
+
+    monitor: ModelQualityMonitor
+    window: Window
+    as_of: AsOf
+    counts: MergeCounts | None
+    verdict: Verdict
+    statistics: Statistics | None
+    constraints: Mapping[str, Constraint] | None
+    judgement: Judgement | None
+    capture_digest: str | None
+    ground_truth_digest: str | None
+    engine: str
+    figures: Figures | None = None
+    scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    replaces: Mapping[str, Any] | None = None
+    jobs: Mapping[str, Any] | None = None
+
+    @property
+    def problem_type(self) -> str:
+        """SageMaker's word."""
+        return self.monitor.problem_type
 
 
 def report_document(
+    result: RunResult,
     *,
-    monitor: str,
-    problem_type: str,
-    definition_hash: str,
-    window: Window,
-    ground_truth_as_of: str | None,
-    as_of_source: str | None,
-    counts: MergeCounts | None,
-    verdict: Verdict,
-    output: str,
-    engine: str,
     versions: Mapping[str, str],
     timings: Mapping[str, float | bool],
-    statistics: Statistics | None = None,
-    judgement: Judgement | None = None,
-    constraints: Mapping[str, Constraint] | None = None,
-    capture_digest: str | None = None,
-    ground_truth_digest: str | None = None,
-    scripts: Mapping[str, Mapping[str, str]] | None = None,
-    replaces: Mapping[str, Any] | None = None,
-    jobs: Mapping[str, Any] | None = None,
     cloudwatch: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Put the result of a run together, ready for JSON.
+    """The content of ``report.json``.
 
-    Every key is always there but ``scripts``, ``replaces``, ``jobs`` and ``cloudwatch``, which are where they are given. What
+    Every key is always there but ``scripts``, ``replaces``, ``jobs`` and ``cloudwatch``, which are where there is something
+    to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
     started the run is not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
     Args:
-        monitor: its name.
-        problem_type: SageMaker's word.
-        definition_hash: the monitor's.
-        window: that was analyzed.
-        ground_truth_as_of: the time up to which labels were read, as text; None where nobody chose it.
-        as_of_source: who chose it.
-        counts: of the merge; None where SageMaker merged, which tells none: every counter is then null, but for the rows.
-        verdict: status and reason.
-        output: the prefix under which the documents of this run lie.
-        engine: that merged and counted.
+        result: of the run.
         versions: of what took part, by name.
         timings: seconds by step, and whether a run took longer than its cadence.
-        statistics: None where there was nothing to compute: ``metrics`` is then empty.
-        judgement: None where there were no constraints, or nothing to hold against them.
-        constraints: the monitor's, None where it names none.
-        capture_digest: of the list of capture objects.
-        ground_truth_digest: of the list of label objects.
-        scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256``.
-        replaces: the window and definition of the report that stood in this place, where they were others.
-        jobs: SageMaker's jobs that took part, and what the analysis said at its end.
         cloudwatch: what came of publishing the metrics there (rule O3).
     """
-    blocks = _uncounted(statistics) if counts is None else counts.as_dict()
+    monitor, statistics, judgement = result.monitor, result.statistics, result.judgement
+    blocks = _uncounted(statistics) if result.counts is None else result.counts.as_dict()
+    as_of = {"as_of_source": result.as_of.source, "digest": result.ground_truth_digest}
     report: dict[str, Any] = {
-        "monitor": monitor,
-        "status": verdict.status,
-        "reason": verdict.reason,
-        "reason_code": verdict.code,
-        "window": window.as_dict(),
-        "ground_truth_as_of": ground_truth_as_of,
-        "capture": {**blocks["capture"], "digest": capture_digest},
-        "ground_truth": {**blocks["ground_truth"], "as_of_source": as_of_source, "digest": ground_truth_digest},
+        "monitor": monitor.name,
+        "status": result.verdict.status,
+        "reason": result.verdict.reason,
+        "reason_code": result.verdict.code,
+        "window": result.window.as_dict(),
+        "ground_truth_as_of": format_time(result.as_of.time),
+        "capture": {**blocks["capture"], "digest": result.capture_digest},
+        "ground_truth": {**blocks["ground_truth"], **as_of},
         "merge": blocks["merge"],
-        "problem_type": problem_type,
+        "problem_type": monitor.problem_type,
         "metrics": {} if statistics is None else statistics.block(with_curves=False),
-        "constraints": {name: constraint.as_dict() for name, constraint in (constraints or {}).items()},
+        "constraints": {name: constraint.as_dict() for name, constraint in (result.constraints or {}).items()},
         "violations": [] if judgement is None else [violation_block(violation) for violation in judgement.violations],
         "not_judged": [] if judgement is None else [metric.as_dict() for metric in judgement.not_judged],
-        "output": output,
-        "engine": engine,
-        "definition_hash": definition_hash,
+        "output": monitor.report_prefix(result.window),
+        "engine": result.engine,
+        "definition_hash": monitor.definition_hash(),
         "versions": dict(versions),
         "timings": dict(timings),
     }
-    if scripts:
-        report["scripts"] = {name: dict(script) for name, script in scripts.items()}
-    if replaces is not None:
-        report["replaces"] = dict(replaces)
-    if jobs is not None:
-        report["jobs"] = dict(jobs)
-    if cloudwatch is not None:
-        report["cloudwatch"] = dict(cloudwatch)
+    if result.scripts:
+        report["scripts"] = {name: dict(script) for name, script in result.scripts.items()}
+    for name, block in (("replaces", result.replaces), ("jobs", result.jobs), ("cloudwatch", cloudwatch)):
+        if block is not None:
+            report[name] = dict(block)
     return report
 
 

@@ -24,10 +24,10 @@ from airflow_mq_provider import run
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish import html
 from airflow_mq_provider.publish.html import report_page
-from airflow_mq_provider.publish.page import Page
 from airflow_mq_provider.quality import documents
 from airflow_mq_provider.quality.constraints import Constraint, Verdict, judge, verdict
 from airflow_mq_provider.quality.figures import figures
+from airflow_mq_provider.quality.report import RunResult
 from airflow_mq_provider.quality.states import (
     BINARY,
     MULTICLASS,
@@ -106,7 +106,7 @@ def page(
     window: Window | None = None,
     as_of: AsOf | None = None,
     **settings: Any,
-) -> Page:
+) -> RunResult:
     """A page of rows and limits, without a run."""
     source: dict[str, Any] = {"endpoint_name": "churn", "data_captured_destination_uri": "s3://bucket/capture"}
     source |= {"probability_attribute": "0"} if problem_type == BINARY else {"inference_attribute": "0"}
@@ -135,7 +135,7 @@ def page(
         found = figures(state, monitor.threshold)
         judgement = judge(statistics.metrics, limits, problem_type) if limits is not None else None
     told = verdict(counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage)
-    return Page(
+    return RunResult(
         monitor=monitor,
         window=window or offset_window("-PT1H", None),
         as_of=as_of or AsOf(T, "schedule"),
@@ -147,7 +147,7 @@ def page(
         judgement=judgement if told.status != "NotJudged" else None,
         capture_digest="c" * 32,
         ground_truth_digest="d" * 32,
-        scripts={},
+        engine="local",
     )
 
 
@@ -159,7 +159,7 @@ def binary_rows(records: int = 400, seed: int = 0) -> MergedRows:
     return MergedRows(BINARY, flags, actual.astype(np.uint8), (probability > 0.5).astype(np.uint8), probability)
 
 
-def text(made: Page) -> str:
+def text(made: RunResult) -> str:
     return Document(report_page(made)).text
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor
 from airflow_mq_provider.quality.constraints import LESS, Constraint, judge, verdict
 from airflow_mq_provider.quality.documents import Statistics, dumps
-from airflow_mq_provider.quality.report import report_document
+from airflow_mq_provider.quality.report import RunResult, report_document
 from airflow_mq_provider.quality.states import (
     BINARY,
     CaptureCounts,
@@ -19,7 +21,7 @@ from airflow_mq_provider.quality.states import (
     Metric,
     RejectedLine,
 )
-from airflow_mq_provider.window import explicit_window
+from airflow_mq_provider.window import AsOf, explicit_window
 
 COUNTS = MergeCounts(
     CaptureCounts(
@@ -42,27 +44,35 @@ STATISTICS = Statistics(
 )
 
 
+MONITOR = ModelQualityMonitor(
+    name="churn",
+    problem_type=BINARY,
+    endpoint_input=EndpointInput(
+        endpoint_name="churn", data_captured_destination_uri="s3://bucket/capture", probability_attribute="0"
+    ),
+    ground_truth_uri="s3://bucket/labels",
+    output_uri="s3://bucket/reports",
+)
+
+
 def report(**changes: Any) -> dict[str, Any]:
     judgement = judge(METRICS, {name: Constraint(0.4, LESS) for name in METRICS}, BINARY)
-    given: dict[str, Any] = {
-        "monitor": "churn",
-        "problem_type": BINARY,
-        "definition_hash": "0123456789abcdef",
-        "window": explicit_window(datetime(2020, 1, 1, 13, tzinfo=UTC), datetime(2020, 1, 8, 13, tzinfo=UTC)),
-        "ground_truth_as_of": "2020-01-09T13:00:00Z",
-        "as_of_source": "now",
-        "counts": COUNTS,
-        "verdict": verdict(COUNTS, judgement),
-        "output": "s3://bucket/reports/churn/churn/windows/a_b",
-        "engine": "local",
-        "versions": {"airflow_mq_provider": "0.1.0"},
-        "timings": {"merge_seconds": 0.5},
-        "statistics": STATISTICS,
-        "judgement": judgement,
-        "capture_digest": "c0",
-        "ground_truth_digest": "9f",
-    } | changes
-    return report_document(**given)
+    result = RunResult(
+        monitor=MONITOR,
+        window=explicit_window(datetime(2020, 1, 1, 13, tzinfo=UTC), datetime(2020, 1, 8, 13, tzinfo=UTC)),
+        as_of=AsOf(datetime(2020, 1, 9, 13, tzinfo=UTC), "now"),
+        counts=COUNTS,
+        verdict=verdict(COUNTS, judgement),
+        statistics=STATISTICS,
+        constraints=None,
+        judgement=judgement,
+        capture_digest="c0",
+        ground_truth_digest="9f",
+        engine="local",
+    )
+    return report_document(
+        replace(result, **changes), versions={"airflow_mq_provider": "0.1.0"}, timings={"merge_seconds": 0.5}
+    )
 
 
 def test_a_report_has_every_key():
@@ -141,6 +151,13 @@ def test_a_run_that_analyzed_nothing_has_a_report_too():
     nothing = MergeCounts(CaptureCounts(), GroundTruthCounts(), JoinCounts())
     made = report(counts=nothing, verdict=verdict(nothing, None), statistics=None, judgement=None)
     assert (made["status"], made["metrics"], made["violations"], made["not_judged"]) == ("NotJudged", {}, [], [])
+    assert made["merge"]["label_coverage"] is None
+
+
+def test_a_merge_that_told_no_counts_leaves_null_but_for_the_rows_of_the_statistics():
+    made = report(counts=None)
+    assert made["merge"]["matched"] == 3
+    assert made["capture"]["lines"] is None
     assert made["merge"]["label_coverage"] is None
 
 
