@@ -379,8 +379,8 @@ def _filled(texts: list[str]) -> NDArray[np.bool_]:
 
 # --- lines to structs -------------------------------------------------------------------------------------------------
 
-_TOGETHER = 64
-"""Lines decoded by one call; where one of them is not plain, as many are decoded one by one."""
+_TOGETHER = (64, 8, 1)
+"""Lines decoded by one call; where one of them is not plain, fewer at a time, and at last one by one."""
 
 
 def _decode(lines: Lines, decoder: msgspec.json.Decoder[T], take: Callable[[list[T]], None]) -> NDArray[np.int64]:
@@ -394,35 +394,41 @@ def _decode(lines: Lines, decoder: msgspec.json.Decoder[T], take: Callable[[list
         return np.zeros(0, np.int64)
     signs = np.frombuffer(lines.data, np.uint8)
     fine = (signs[lines.starts] == ord("{")) & (signs[lines.ends - 1] == ord("}"))
-    broken = _broken_text(lines)
-    fine[broken] = False
-    firsts = np.arange(0, count, _TOGETHER)
-    lasts = np.minimum(firsts + _TOGETHER, count) - 1
-    starts, ends = lines.starts[firsts].tolist(), lines.ends[lasts].tolist()
-    groups = zip(
-        firsts.tolist(), lasts.tolist(), starts, ends, np.logical_and.reduceat(fine, firsts).tolist(), strict=True
-    )
-    view = memoryview(lines.data)
+    fine[_broken_text(lines)] = False
     odd: list[int] = []
-    for first, last, start, end, good in groups:
-        if good:
-            with suppress(msgspec.DecodeError):
-                found = decoder.decode_lines(view[start:end])
-                if len(found) == last + 1 - first:
-                    take(found)
-                    continue
-        structs: list[T] = []
-        for one in range(first, last + 1):
-            try:
-                if one in broken:
-                    odd.append(one)
-                else:
-                    structs.append(decoder.decode(lines[one]))
-            except msgspec.DecodeError:
-                odd.append(one)
-        take(structs)
+    _decode_between(0, count, _TOGETHER, lines, fine, decoder, take, odd)
     plain = np.arange(count, dtype=np.int64)
     return np.delete(plain, odd) if odd else plain
+
+
+def _decode_between(
+    first: int,
+    last: int,
+    sizes: tuple[int, ...],
+    lines: Lines,
+    fine: NDArray[np.bool_],
+    decoder: msgspec.json.Decoder[T],
+    take: Callable[[list[T]], None],
+    odd: list[int],
+) -> None:
+    """Decode the lines from `first` to `last`, exclusive, as many at a time as the first of `sizes` says."""
+    # no function within `_decode`: one that calls itself would keep its lines until cycles are collected
+    firsts = np.arange(first, last, sizes[0])
+    lasts = np.minimum(firsts + sizes[0], last)
+    good = np.logical_and.reduceat(fine[:last], firsts).tolist()
+    starts, ends = lines.starts[firsts].tolist(), lines.ends[lasts - 1].tolist()
+    view = memoryview(lines.data)
+    for one, after, start, end, whole in zip(firsts.tolist(), lasts.tolist(), starts, ends, good, strict=True):
+        if whole:
+            with suppress(msgspec.DecodeError):
+                found = decoder.decode_lines(view[start:end])
+                if len(found) == after - one:
+                    take(found)
+                    continue
+        if sizes[1:]:
+            _decode_between(one, after, sizes[1:], lines, fine, decoder, take, odd)
+        else:
+            odd.append(one)
 
 
 def _broken_text(lines: Lines) -> list[int]:
@@ -580,8 +586,8 @@ def _columns(
     return columns, plain
 
 
-_AT_ONCE = 64
-"""Texts read as numbers by one call; where one of them is none, as many are read one by one."""
+_AT_ONCE = (64, 8, 1)
+"""Texts read as numbers by one call; where one of them is none, fewer at a time, and at last one by one."""
 
 
 def _floats(values: list[Any]) -> NDArray[np.float64]:
@@ -590,16 +596,24 @@ def _floats(values: list[Any]) -> NDArray[np.float64]:
         with suppress(OverflowError):  # a number of over 308 digits
             return np.array(values, np.float64)
     numbers: list[float] = []
-    for first in range(0, len(values), _AT_ONCE):
-        part = values[first : first + _AT_ONCE]
+    _read_numbers(values, _AT_ONCE, numbers)
+    return np.array(numbers, np.float64)
+
+
+def _read_numbers(values: list[Any], sizes: tuple[int, ...], numbers: list[float]) -> None:
+    """Append the number of each value, as many at a time as the first of `sizes` says."""
+    for first in range(0, len(values), sizes[0]):
+        part = values[first : first + sizes[0]]
         found: list[float] = []
         # What JSON takes for a number is read four times as fast as by float(). As many numbers as texts: each is one.
         with suppress(TypeError, msgspec.DecodeError, UnicodeEncodeError):
             found = _numbers.decode("[" + ",".join(part) + "]")
-        if len(found) != len(part):
-            found = [np.nan if (number := number_of(value)) is None else number for value in part]
-        numbers += found
-    return np.array(numbers, np.float64)
+        if len(found) == len(part):
+            numbers += found
+        elif sizes[1:]:
+            _read_numbers(part, sizes[1:], numbers)
+        else:
+            numbers += [np.nan if (number := number_of(value)) is None else number for value in part]
 
 
 def _targets(values: list[Any], reading: Reading, classes: Classes) -> tuple[NDArray[Any], NDArray[np.bool_]]:

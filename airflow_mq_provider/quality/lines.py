@@ -59,6 +59,7 @@ class Lines:
         data: the bytes of all blocks; each ends with a newline.
         starts: int64[lines], where each line starts within ``data``.
         ends: int64[lines], where it ends, exclusive.
+        blank: whether lines were left out.
         unread: what stands between the lines and could not be read: how many lines come before it, and its rejection.
     """
 
@@ -67,6 +68,7 @@ class Lines:
     data: bytes
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    blank: bool = False
     unread: tuple[tuple[int, Rejection], ...] = ()
 
     def __len__(self) -> int:
@@ -83,7 +85,11 @@ class Lines:
         """The rejection of a line."""
         number = int(np.searchsorted(self.block_starts, self.starts[at], side="right")) - 1
         block = self.blocks[number]
-        line = block.first_line + self.data.count(b"\n", self.block_starts[number], self.starts[at])
+        line = block.first_line
+        if self.blank:
+            line += self.data.count(b"\n", self.block_starts[number], self.starts[at])
+        else:
+            line += at - int(np.searchsorted(self.starts, self.block_starts[number]))
         return Rejection(block.source, line, reason, seen, self[at])
 
 
@@ -100,7 +106,7 @@ def lines_of(pieces: Iterable[Block | Rejection]) -> Lines:
         parts.append(piece.data if piece.data.endswith(b"\n") else piece.data + b"\n")
     data = b"".join(parts) if len(parts) != 1 else parts[0]
     block_starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    starts, ends = _spans(data)
+    starts, ends, blank = _spans(data)
     before = np.searchsorted(starts, block_starts[[number for number, _ in unread]]) if unread else ()
     return Lines(
         blocks=tuple(blocks),
@@ -108,12 +114,16 @@ def lines_of(pieces: Iterable[Block | Rejection]) -> Lines:
         data=data,
         starts=starts,
         ends=ends,
+        blank=blank,
         unread=tuple((int(at), rejection) for at, (_, rejection) in zip(before, unread, strict=True)),
     )
 
 
-def _spans(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Start and end of each line that is not blank, without surrounding whitespace; the data end with a newline."""
+def _spans(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
+    """Start and end of each line that is not blank, without surrounding whitespace, and whether any line was blank.
+
+    The data end with a newline.
+    """
     signs = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(signs == 10)
     starts = np.zeros_like(ends)
@@ -125,8 +135,8 @@ def _spans(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             starts[at] += len(line) - len(line.lstrip())
             ends[at] = starts[at] + len(line.strip())
         filled = starts < ends
-        starts, ends = starts[filled], ends[filled]
-    return starts, ends
+        return starts[filled], ends[filled], not filled.all()
+    return starts, ends, False
 
 
 # --- bytes to blocks --------------------------------------------------------------------------------------------------
