@@ -177,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     move.add_argument("--output", metavar="FILE", help="a new file for the monitor; else it is printed")
     move.add_argument("--dag", metavar="FILE", help="a new DAG file; the monitor goes to --output, else beside it")
     move.add_argument("--capture-uri", metavar="URI", help="where the endpoint's captures lie, if it does not say so")
+    move.add_argument("--name", metavar="NAME", help="what the monitor is called, if not as the schedule in SageMaker")
     move.add_argument(
         "--schedule", metavar="CRON", type=_cron, help="when the DAG runs, in UTC, if not as the schedule in SageMaker"
     )
@@ -319,7 +320,7 @@ def _import(given: argparse.Namespace) -> int:
         found = moving.in_file(given.source)
     else:
         found = moving.in_account(given.source, given.sagemaker_client(given.region))
-    moved = moving.moved(found, capture_uri=given.capture_uri)
+    moved = moving.moved(found, capture_uri=given.capture_uri, name=given.name)
     for note in moved.notes:
         print(f"note: {note}", file=sys.stderr)
     cron = given.schedule or moved.cron
@@ -377,9 +378,12 @@ def _compare(given: argparse.Namespace) -> int:
     violations: list[Mapping[str, Any] | None] = []
     for side in (given.a, given.b):
         uri = side if side.endswith(".json") else join(side, "statistics.json")
-        beside = join(uri.rpartition("/")[0] or ".", "constraint_violations.json")
         statistics.append(loads(storage.read(uri), uri))
-        violations.append(loads(storage.read(beside), beside) if storage.exists(beside) else None)
+        folder, _, name = uri.rpartition("/")
+        beside = join(folder or ".", "constraint_violations.json")
+        # what lies beside a file of another name may belong to anything
+        reported = name == "statistics.json" and storage.exists(beside)
+        violations.append(loads(storage.read(beside), beside) if reported else None)
     found = compare(
         *statistics, a_violations=violations[0], b_violations=violations[1], a_source=given.a, b_source=given.b
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, TypeVar
 
-from airflow_mq_provider.exceptions import InputError, OutputError, RequestError
+from airflow_mq_provider.exceptions import InputError, MonitorError, OutputError, RequestError
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.sagemaker.job_definition import (
     definition_diff,
@@ -29,6 +29,9 @@ _T = TypeVar("_T")
 FIRST_WINDOWS: Final = date(2020, 12, 1)
 
 _MISSING: Final = "ResourceNotFound"
+_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied"})
+_STALE: Final = frozenset({"ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException"})
+_OTHER_KINDS: Final = ("DataQuality", "ModelBias", "ModelExplainability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,17 @@ class Found:
 
     Attributes:
         definition: what describing it answers, its tags among it where they could be read; or the request that made it.
+        source: where that comes from, as errors call it.
         schedule: what describing its schedule answers; None where there is none, or none is known.
+        unscheduled: whether it is known that no schedule runs it.
         endpoint: what describing its endpoint answers, likewise.
         notes: what could not be found out, in sentences.
     """
 
     definition: Mapping[str, Any]
+    source: str
     schedule: Mapping[str, Any] | None = None
+    unscheduled: bool = False
     endpoint: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
@@ -75,6 +82,7 @@ def in_file(path: str) -> Found:
 
     Raises:
         InputError: the file cannot be read, or holds no JSON object.
+        RequestError: it holds something else of SageMaker's: a schedule, a definition of another kind of monitoring.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -90,9 +98,29 @@ def in_file(path: str) -> Found:
             came=came,
             where=path,
             next_step="save that answer in a file: aws sagemaker describe-model-quality-job-definition "
-            "--job-definition-name NAME > definition.json",
+            "--job-definition-name NAME --output json > definition.json",
         )
-    return Found(content)
+    _refuse_others(content, path)
+    return Found(content, path)
+
+
+def _refuse_others(content: Mapping[str, Any], path: str) -> None:
+    """Refuse what lies next to a definition of model quality in SageMaker, and is easily taken for one."""
+    others = [f"{kind}AppSpecification" for kind in _OTHER_KINDS]
+    faults = [
+        f"{key}: is of another kind of monitoring; this package has model quality only"
+        for key in others
+        if key in content
+    ]
+    next_step = "give the definition of a model-quality schedule"
+    if "MonitoringScheduleConfig" in content:
+        faults.append("MonitoringScheduleConfig: is a schedule's, which names its job definition and does not hold it")
+        next_step = (
+            "give what describe-model-quality-job-definition answers of its MonitoringJobDefinitionName, or the name of the "
+            "schedule in place of a file"
+        )
+    if faults:
+        raise RequestError(faults, where=path, next_step=next_step)
 
 
 def in_account(name: str, client: Any) -> Found:
@@ -120,8 +148,12 @@ def in_account(name: str, client: Any) -> Found:
             where=repr(definition_name),
             next_step="list them with aws sagemaker list-monitoring-schedules, or give another region with --region",
         )
+    unscheduled = False
     if schedule is None:
-        schedule = _only_schedule(client, definition_name, notes)
+        listed = _schedules_of(client, definition_name, notes)
+        unscheduled = listed == []
+        if listed:
+            schedule = _asked(client, "describe_monitoring_schedule", MonitoringScheduleName=listed[0])
     tags = _beside(notes, "its tags could not be read", lambda: _tags(client, definition["JobDefinitionArn"]))
     endpoint_name = definition["ModelQualityJobInput"].get("EndpointInput", {}).get("EndpointName")
     endpoint = None
@@ -132,7 +164,14 @@ def in_account(name: str, client: Any) -> Found:
             lambda: _asked(client, "describe_endpoint", EndpointName=endpoint_name, missing="ValidationException"),
         )
     described = {key: value for key, value in definition.items() if key != "ResponseMetadata"}
-    return Found({**described, "Tags": tags or []}, schedule, endpoint, tuple(notes))
+    return Found(
+        {**described, "Tags": tags or []},
+        f"region {client.meta.region_name}",
+        schedule=schedule,
+        unscheduled=unscheduled,
+        endpoint=endpoint,
+        notes=tuple(notes),
+    )
 
 
 def _definition_of(schedule: Mapping[str, Any], name: str) -> str:
@@ -148,8 +187,8 @@ def _definition_of(schedule: Mapping[str, Any], name: str) -> str:
     return str(definition_name)
 
 
-def _only_schedule(client: Any, definition_name: str, notes: list[str]) -> dict[str, Any] | None:
-    """The schedule that runs a definition, if there is one.
+def _schedules_of(client: Any, definition_name: str, notes: list[str]) -> list[str] | None:
+    """The names of the schedules that run a definition: one, or none; None where they could not be listed.
 
     Raises:
         InputError: there are several.
@@ -165,7 +204,9 @@ def _only_schedule(client: Any, definition_name: str, notes: list[str]) -> dict[
             MaxResults=100,
         ),
     )
-    names = [one["MonitoringScheduleName"] for one in (listed or {}).get("MonitoringScheduleSummaries", ())]
+    if listed is None:
+        return None
+    names = [str(one["MonitoringScheduleName"]) for one in listed.get("MonitoringScheduleSummaries", ())]
     if len(names) > 1:
         raise InputError(
             expected="a job definition that one schedule runs, or a schedule's name",
@@ -173,7 +214,7 @@ def _only_schedule(client: Any, definition_name: str, notes: list[str]) -> dict[
             where=f"job definition {definition_name!r}",
             next_step="give the name of the schedule to move over",
         )
-    return _asked(client, "describe_monitoring_schedule", MonitoringScheduleName=names[0]) if names else None
+    return names
 
 
 def _tags(client: Any, arn: str) -> list[dict[str, str]]:
@@ -206,7 +247,7 @@ def _asked(client: Any, operation: str, *, missing: str = _MISSING, **parameters
     Raises:
         InputError: it does not answer, or refuses to.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
         answer: dict[str, Any] = getattr(client, operation)(**parameters)
@@ -215,11 +256,17 @@ def _asked(client: Any, operation: str, *, missing: str = _MISSING, **parameters
         if code == missing:
             return None
         action = "".join(word.capitalize() for word in operation.split("_"))
+        if code in _STALE or isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            remedy = "set or renew the credentials (AWS_PROFILE, or what aws configure sets)"
+        elif code in _DENIED:
+            remedy = f"allow sagemaker:{action} to these credentials"
+        else:
+            remedy = "look at what came: the region, the network or the name is at fault"
         raise InputError(
             expected=f"SageMaker's answer to {action}",
             came=f"{type(error).__name__}: {error}",
             where=f"region {client.meta.region_name}",
-            next_step=f"allow sagemaker:{action} to these credentials, or save the definition in a file and import that",
+            next_step=f"{remedy}; or save the definition in a file and import that",
         ) from error
     return answer
 
@@ -227,10 +274,14 @@ def _asked(client: Any, operation: str, *, missing: str = _MISSING, **parameters
 # --- moving
 
 
-def moved(found: Found, *, capture_uri: str | None = None) -> Moved:
+def moved(found: Found, *, capture_uri: str | None = None, name: str | None = None) -> Moved:
     """The monitor of what was found, and what its user has to know.
 
-    ``capture_uri`` goes before what the endpoint says.
+    Args:
+        found: the definition, and what is known beside it.
+        capture_uri: where captures lie; goes before what the endpoint says.
+        name: what the monitor is to be called; else as its schedule, where one is known, else as the definition. SageMaker
+            calls the folder of its reports after the schedule.
 
     Raises:
         MonitorError: what is no monitor here, by its field.
@@ -249,9 +300,13 @@ def moved(found: Found, *, capture_uri: str | None = None) -> Moved:
         capture_uri = capture_uri or found.endpoint.get("DataCaptureConfig", {}).get("DestinationS3Uri")
         if capture_uri is None:
             notes.append("the endpoint captures nothing now, so where captures lie is not known: give --capture-uri")
-    monitor = monitor_from_definition(
-        found.definition, schedule=found.schedule, capture_uri=capture_uri, variant_name=variant
-    )
+    schedule_name = found.schedule["MonitoringScheduleName"] if found.schedule else None
+    try:
+        monitor = monitor_from_definition(
+            found.definition, name=name or schedule_name, capture_uri=capture_uri, variant_name=variant
+        )
+    except MonitorError as error:
+        raise type(error)(error.faults, where=f"{error.where}, {found.source}", next_step=error.next_step) from None
     source = monitor.endpoint_input
     if (
         source is not None
@@ -266,14 +321,18 @@ def moved(found: Found, *, capture_uri: str | None = None) -> Moved:
     cron = None
     if found.schedule is not None:
         cron = _cron(found.schedule, notes)
+    own = "give it an output_uri of its own for as long as both run"
+    if monitor.name == schedule_name:
+        notes.append(f"its reports will go where SageMaker's go, {monitor.report_root}: {own}")
+    elif schedule_name is None and not found.unscheduled:
+        unknown = "" if name else "; a definition does not tell what its schedule is called: --name does"
         notes.append(
-            f"its reports will go where SageMaker's go, {monitor.report_root}: give it an output_uri of its own for as long "
-            "as both run"
+            f"its reports will go to {monitor.report_root}, where SageMaker writes those of a schedule of that name: {own}{unknown}"
         )
     return Moved(
         monitor=monitor,
         definition_name=found.definition["JobDefinitionName"],
-        schedule_name=found.schedule["MonitoringScheduleName"] if found.schedule else None,
+        schedule_name=schedule_name,
         cron=cron,
         notes=tuple(notes),
     )

@@ -294,7 +294,8 @@ def _block(
     present = [name for name in names if name in document]
     if len(present) == 1 and present[0] in wanted and isinstance(document[present[0]], Mapping):
         return names[present[0]], document[present[0]]
-    next_step = f"give the {kind} of a {problem_type or 'model-quality'} baseline"
+    document_name = "statistics.json" if kind == "metrics" else "constraints.json"
+    next_step = f"give the {document_name} of a {problem_type or 'model-quality'} monitor"
     if any(key in document for key in _DATA_QUALITY_KEYS):
         came = "a document of data quality"
     elif present and present != wanted:

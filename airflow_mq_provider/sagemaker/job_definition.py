@@ -190,7 +190,7 @@ def _dataset_format(declared: DatasetFormat) -> dict[str, dict[str, bool]]:
 def monitor_from_definition(
     definition: Mapping[str, Any],
     *,
-    schedule: Mapping[str, Any] | None = None,
+    name: str | None = None,
     capture_uri: str | None = None,
     variant_name: str | None = None,
 ) -> ModelQualityMonitor:
@@ -199,8 +199,8 @@ def monitor_from_definition(
     Args:
         definition: what describing it answers, or the request that made it; tags are read where it has any, which an
             answer has not.
-        schedule: what describing a schedule of it answers: the monitor, and with it the folder of its reports, bears that
-            one's name; else the definition's.
+        name: the monitor's, after which the folder of its reports is called, as SageMaker's is after the schedule; else the
+            definition's.
         capture_uri: where the endpoint's captures lie, which a definition does not know: the DestinationS3Uri of the
             endpoint's DataCaptureConfig. Of a batch transform it has to be absent.
         variant_name: the endpoint's variant, where it is not SageMaker's own ``AllTraffic``.
@@ -217,7 +217,7 @@ def monitor_from_definition(
             where=source,
             next_step="leave it out",
         )
-    name = (schedule or {}).get("MonitoringScheduleName") or definition["JobDefinitionName"]
+    name = name or str(definition["JobDefinitionName"])
     environment, means = shapes.settings_in_environment(_part(app, "Environment"), str(app.get("ProblemType")))
     fields: dict[str, Any] = {
         "name": name,
@@ -247,7 +247,8 @@ def monitor_from_definition(
         raise MonitorError(
             error.faults,
             where=source,
-            next_step="save what describe-model-quality-job-definition answers, correct it there, and import the file",
+            next_step="correct what was given beside the definition; for what it says itself, save what "
+            "describe-model-quality-job-definition answers, correct it there, and import the file",
         ) from None
 
 

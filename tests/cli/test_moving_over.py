@@ -12,6 +12,7 @@ from airflow_mq_provider import cli
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from tests.moving.conftest import DEFINITION, Account
 from tests.sagemaker.test_compare import BINARY, changed, violations
+from tests.sagemaker.test_job_definition import ABALONE, CHURN
 
 NAMED = {"JobDefinitionName": "churn-definition", **DEFINITION}
 
@@ -54,9 +55,29 @@ def test_import_as_json_is_one_object(definition, capsys):
         "cron": None,
         "output": None,
         "dag": None,
-        "notes": [],
+        "notes": [said.err.removeprefix("note: ").rstrip("\n")],
     }
-    assert said.err == ""
+    assert "where SageMaker writes those of a schedule of that name" in said.err
+
+
+@pytest.mark.parametrize("real", [CHURN, ABALONE], ids=["churn", "abalone"])
+def test_monitors_of_aws_and_of_a_public_project_are_imported_exported_and_imported_unchanged(real, tmp_path, capsys):
+    described = {**real, "JobDefinitionArn": "arn:aws:sagemaker:us-east-2:111122223333:model-quality-job-definition/x"}
+    (tmp_path / "described.json").write_text(
+        json.dumps(described | {"CreationTime": "2021-05-18T00:29:15.157000+00:00"})
+    )
+    written = []
+    for source in ("described", "exported"):
+        output = str(tmp_path / f"of-{source}.yaml")
+        asked = ["--output", output, "--capture-uri", "s3://bucket/capture", "--name", "hourly"]
+        assert cli.main(["import", str(tmp_path / f"{source}.json"), *asked]) == 0
+        capsys.readouterr()
+        assert cli.main(["export", output]) == 0
+        exported = capsys.readouterr().out
+        assert json.loads(exported) == real
+        (tmp_path / "exported.json").write_text(exported)
+        written.append(Path(output).read_text())
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("name", ["monitor.yaml", "monitor.json"])
@@ -234,6 +255,15 @@ def test_compare_for_people_has_a_line_for_each_metric(tmp_path, capsys):
     assert told["recall"] == ["0.7", "0.71", "noise"]
     assert told["auc"][:3] == ["0.9", "–", "different:"]
     assert "one side has no constraint_violations.json" in lines[-1]
+
+
+def test_violations_beside_a_file_of_another_name_are_not_taken_for_its_own(tmp_path, capsys):
+    """Two copies in one folder would both seem to have them, and be the same in them."""
+    folder = Path(execution(tmp_path / "both", BINARY, violations("auc")))
+    for name in ("theirs.json", "ours.json"):
+        (folder / name).write_text(json.dumps(BINARY))
+    assert cli.main(["compare", str(folder / "theirs.json"), str(folder / "ours.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["violations"] is None
 
 
 def test_compare_reads_s3(tmp_path, capsys, s3_client, s3_bucket, s3_endpoint, monkeypatch):

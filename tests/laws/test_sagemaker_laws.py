@@ -268,7 +268,7 @@ def test_a_monitor_survives_being_a_definition(declared, definition_name):
     source = made.endpoint_input
     back = monitor_from_definition(
         described(request),
-        schedule={"MonitoringScheduleName": made.name},
+        name=made.name,
         capture_uri=source.data_captured_destination_uri if source else None,
         variant_name=source.variant_name if source else None,
     )

@@ -184,7 +184,7 @@ def test_the_file_of_an_imported_monitor_exports_the_same_definition(definition)
 
 
 def test_the_monitor_of_a_schedule_bears_its_name_and_keeps_the_definitions():
-    imported = monitor_from_definition(ABALONE, schedule={"MonitoringScheduleName": "abalone-hourly"})
+    imported = monitor_from_definition(ABALONE, name="abalone-hourly")
     assert imported.name == "abalone-hourly"
     assert imported.sagemaker is not None
     assert imported.sagemaker.job_definition_name == "model-quality-job-definition-2021-05-06-22-40"

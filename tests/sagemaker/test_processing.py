@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from airflow_mq_provider.sagemaker.processing import (
     merger_reads_all_labels,
     refuse_on_sagemaker,
 )
-from airflow_mq_provider.window import ground_truth_as_of
+from airflow_mq_provider.window import Window, ground_truth_as_of
 from tests.sagemaker.conftest import ROLE, monitor, window
 
 REGION = "us-east-2"
@@ -29,6 +31,15 @@ BATCH = {
     "dataset_format": {"csv": {"header": False}},
     "inference_attribute": "69",
 }
+
+
+#: the hour before one o'clock on 18 May 2021
+EIGHTEENTH = Window(
+    start=datetime(2021, 5, 18, 0, tzinfo=UTC),
+    end=datetime(2021, 5, 18, 1, tzinfo=UTC),
+    scheduled_time=datetime(2021, 5, 18, 1, tzinfo=UTC),
+    source="data_interval",
+)
 
 
 def differing(request: dict[str, Any], real: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +64,32 @@ def test_the_analysis_is_the_job_that_a_schedule_starts_but_for_publishing(real_
         "RoleArn": ROLE,
         "Environment.publish_cloudwatch_metrics": "Disabled",
     }
+
+
+def test_the_merge_of_aws_own_example_is_the_job_that_its_schedule_started(real, accepted):
+    job = json.loads((real / "amazon-sagemaker-examples" / "churn_run_execution.json").read_text())
+    described = job["describe_processing_job_merge"]
+    root = described["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"].partition("/baselining/")[0]
+    churn = monitor(
+        name="DEMO-xgb-churn-monitoring-schedule-2021-05-18-0029",
+        problem_type="BinaryClassification",
+        endpoint={
+            "endpoint_name": "DEMO-xgb-churn-model-quality-monitor-2021-05-18-0013",
+            "data_captured_destination_uri": f"{root}/datacapture",
+            "inference_attribute": None,
+            "probability_attribute": "0",
+        },
+        ground_truth_uri=f"{root}/ground_truth_data/2021-05-18-00-13-12",
+        output_uri=f"{root}/baselining/results",
+    )
+    request = merge_request(churn, EIGHTEENTH, region="us-west-2")
+    accepted("CreateProcessingJob", request)
+    for one in described["ProcessingInputs"]:
+        # what an answer adds: it is the default
+        assert one["S3Input"].pop("S3CompressionType") == "None"
+    of_the_answer = {"ProcessingJobStatus", "CreationTime", "MonitoringScheduleArn"}
+    asked = {key: value for key, value in described.items() if key not in of_the_answer}
+    assert differing(request, asked) == {"ProcessingJobName": request["ProcessingJobName"], "RoleArn": ROLE}
 
 
 def test_the_baseline_is_the_job_that_the_sdk_starts(real_jobs, accepted):
