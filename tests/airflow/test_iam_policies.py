@@ -56,6 +56,9 @@ def needs(service: str, operation: str, given: dict[str, Any]) -> Iterator[Call]
         for key in [one["Key"] for one in given.get("Delete", {}).get("Objects", [])] or [given["Key"]]:
             yield action, f"{bucket}/{key}"
         return
+    if service == "cloudwatch":
+        yield f"cloudwatch:{operation}", f"* in {given['Namespace']}"
+        return
     named = [(KINDS[key], name) for key, name in given.items() if key in KINDS and not operation.startswith("List")]
     resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{named[0][0]}/{named[0][1]}" if named else "*"
     yield f"sagemaker:{operation}", resource
@@ -66,7 +69,7 @@ def needs(service: str, operation: str, given: dict[str, Any]) -> Iterator[Call]
 
 
 def allowed(heading: str, bucket: str) -> list[Call]:
-    """The pairs of action and resource that the policy under a heading allows."""
+    """The pairs of action and resource that the policy under a heading allows; a namespace stands behind the latter."""
     section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert section is not None
     policy = re.search(r"^```json\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
@@ -77,6 +80,8 @@ def allowed(heading: str, bucket: str) -> list[Call]:
         actions, resources = statement["Action"], statement["Resource"]
         actions = [actions] if isinstance(actions, str) else actions
         resources = [resources] if isinstance(resources, str) else resources
+        if condition := statement.get("Condition"):
+            resources = [f"{on} in {condition['StringEquals']['cloudwatch:namespace']}" for on in resources]
         pairs += [(action, resource) for action in actions for resource in resources]
     return pairs
 
@@ -138,6 +143,24 @@ def test_what_airflow_needs_to_run_it(
         runs.trigger(dag, logical_date=f"2026-11-10T09:0{name == 'again':d}:00Z", dag_run_id=name)
         assert set(runs.finish(dag, name).values()) == {"success"}
     assert_least("Airflow runs it", calls, s3_bucket)
+
+
+def test_what_publishing_needs_beside_the_run(
+    make_dag: MakeDag, runs: Runs, churn: Churn, calls: set[Call], s3_bucket: str, aws_connection: str
+) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    churn.hours(hour - timedelta(hours=1), 1)
+    calls.clear()
+    dag = make_dag(
+        'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", engine="reference")',
+        publish_cloudwatch_metrics=True,
+    )
+    runs.trigger(dag, logical_date=hour.isoformat())
+    runs.finish(dag)
+    assert runs.xcom(dag, "analyze_quality")["cloudwatch"]["status"] == "published"
+    of_cloudwatch = {call for call in calls if call[0].startswith("cloudwatch:")}
+    assert_least("Publishing to CloudWatch", of_cloudwatch, s3_bucket)
+    assert_least("Airflow runs it", calls - of_cloudwatch, s3_bucket)
 
 
 def test_what_keeping_a_schedule_needs(
