@@ -37,6 +37,20 @@ class Churn:
             if labels:
                 self.put(f"labels/{hour_folder(hour)}/a.jsonl", labels)
 
+    def transforms(self, hour: datetime, *, wrong: int = 0) -> None:
+        """Have the monitor judge a batch transform instead: eight predictions of an hour, as many labels, so many wrong."""
+        time = f"{hour + timedelta(minutes=20):%Y-%m-%dT%H:%M:%SZ}"
+        self.put("results/part-1.csv.out", [f"5,0.{row + 1},{hour:%d%H}-{row},{time}".encode() for row in range(8)])
+        manifest = [{"prefix": join(self.root, "results") + "/"}, "part-1.csv.out"]
+        self.put(f"batch/output/{hour_folder(hour)}/a.json", [json.dumps(manifest).encode()])
+        labels = [label_line(f"{hour:%d%H}-{row}", "1" if (row > 4) != (row < wrong) else "0") for row in range(8)]
+        self.put(f"labels/{hour_folder(hour)}/a.jsonl", labels)
+        self.settings["batch_transform_input"] = {
+            "data_captured_destination_uri": join(self.root, "batch"),
+            "dataset_format": {"csv": {"header": False}},
+            "probability_attribute": "1",
+        }
+
     def put(self, key: str, lines: list[bytes]) -> None:
         self.storage.write(join(self.root, key), b"".join(line + b"\n" for line in lines))
 
@@ -52,7 +66,7 @@ class Churn:
         return {
             "name": "churn-quality",
             "problem_type": "BinaryClassification",
-            "endpoint_input": source,
+            **({} if "batch_transform_input" in settings else {"endpoint_input": source}),
             "ground_truth_uri": join(self.root, "labels"),
             "output_uri": join(self.root, "reports"),
             **settings,

@@ -115,6 +115,29 @@ def test_the_report_says_what_sagemakers_merger_does_not_count(on_sagemaker: Any
     assert report["timings"]["analyze_seconds"] == 30
 
 
+def test_a_batch_transform_is_merged_here_and_judged_by_sagemakers_analyzer(
+    on_sagemaker: Any, make_dag: MakeDag, runs: Runs, churn: Churn, sagemaker: SageMaker
+) -> None:
+    churn.transforms(EIGHT, wrong=3)
+    dag = on_sagemaker()
+    assert set(run(runs, dag).values()) == {"success"}
+    theirs = runs.xcom(dag, "analyze_quality")
+    assert [name[:-8] for name in created(sagemaker)] == [ANALYSIS]
+    assert (theirs["status"], theirs["merge"]["matched"]) == ("CompletedWithViolations", 8)
+    assert theirs["output"] == join(churn.root, "reports/churn-quality", HOUR)
+    left = {one.key for one in churn.storage.list(theirs["output"])}
+    assert {"report.json", "statistics.json", "constraint_violations.json", "rejected.jsonl"} <= left
+    here = make_dag(
+        'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", engine="reference")',
+        output_uri=join(churn.root, "of-airflow"),
+    )
+    runs.trigger(here, **AT_NINE)
+    runs.finish(here)
+    ours = runs.xcom(here, "analyze_quality")
+    for key in ("status", "reason", "capture", "merge", "metrics", "violations"):
+        assert theirs[key] == ours[key], key
+
+
 def test_a_monitor_that_publishes_does_so_from_here_too(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
     """SageMaker's jobs publish only where a schedule runs them; whether the time is too old for CloudWatch is the clock's."""
     run(runs, on_sagemaker(publish_cloudwatch_metrics=True))
@@ -404,6 +427,17 @@ def declared(**settings: Any) -> ModelQualityMonitor:
         ({"compute": "sagemaker", "merge_on": "sagemaker"}, {"ground_truth_uri": "/data/labels"}, "ground_truth_uri"),
         ({"compute": "sagemaker", "merge_on": "sagemaker"}, {"min_label_coverage": 0.5}, "min_label_coverage"),
         ({"compute": "sagemaker", "merge_on": "sagemaker"}, {"keep_merged": "parquet"}, "keep_merged"),
+        (
+            {"compute": "sagemaker", "merge_on": "sagemaker"},
+            {
+                "batch_transform_input": {
+                    "data_captured_destination_uri": "s3://bucket/batch",
+                    "dataset_format": {"csv": {"header": False}},
+                    "probability_attribute": "1",
+                }
+            },
+            "batch_transform_input",
+        ),
         (
             {"compute": "sagemaker", "merge_on": "sagemaker", "wait_for_ground_truth": "PT1H"},
             {},

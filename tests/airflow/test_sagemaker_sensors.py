@@ -92,7 +92,7 @@ FOLLOW = """
 
 
 @MODES
-def test_a_schedule_is_kept_and_each_run_follows_its_own_execution(
+def test_a_schedule_is_kept_followed_and_changed_with_its_monitor(
     mode: str, make_dag: MakeDag, runs: Runs, sagemaker: SageMaker, churn: Churn
 ) -> None:
     keep = make_dag(HOURLY + KEEP)
@@ -116,6 +116,38 @@ def test_a_schedule_is_kept_and_each_run_follows_its_own_execution(
     assert found[9]["report_prefix"] == join(churn.root, "reports/churn", NAME, "2026/11/10/09")
     assert (found[10]["status"], found[10]["reason_code"], found[10]["reason"]) == ("Failed", "no_data", NO_DATA)
     assert (found[10]["violations"], found[10]["report_prefix"]) == ([], None)
+
+    # the offsets are changed: the next execution is of the new definition, and the old one is gone
+    offsets = {"start_time_offset": "-PT3H", "end_time_offset": "-PT0H"}
+    changed = make_dag(HOURLY + KEEP, endpoint_input=offsets)
+    runs.trigger(changed, logical_date="2026-11-10T10:00:00Z")
+    assert set(runs.finish(changed).values()) == {"success"}
+    name = runs.xcom(changed, "definition")["job_definition_name"]
+    assert (name == NAME, list(sagemaker.definitions)) == (False, [name])
+    sagemaker.pass_time(TEN + timedelta(hours=1, minutes=30))
+    sagemaker.calls.clear()
+    again = make_dag(HOURLY + KEEP + FOLLOW.format(mode=mode), endpoint_input=offsets)
+    runs.trigger(again, logical_date="2026-11-10T11:00:00Z")
+    assert set(runs.finish(again).values()) == {"success"}
+    assert sagemaker.changed() == []
+    told = runs.xcom(again, "execution")
+    assert (told["status"], told["metrics"]["accuracy"]["value"]) == ("CompletedWithViolations", 0.625)
+
+
+def test_the_executions_of_a_batch_transform_are_followed_too(
+    make_dag: MakeDag, runs: Runs, sagemaker: SageMaker, churn: Churn
+) -> None:
+    churn.transforms(EIGHT, wrong=3)
+    keep = make_dag(HOURLY + KEEP)
+    runs.trigger(keep, logical_date="2026-11-10T08:00:00Z")
+    assert set(runs.finish(keep).values()) == {"success"}
+    sagemaker.pass_time(TEN)
+    dag = make_dag(HOURLY + KEEP + FOLLOW.format(mode="deferrable=True"))
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    assert set(runs.finish(dag).values()) == {"success"}
+    told = runs.xcom(dag, "execution")
+    assert (told["status"], told["metrics"]["accuracy"]["value"]) == ("CompletedWithViolations", 0.625)
+    assert told["report_prefix"] == join(churn.root, "reports", NAME, "2026/11/10/09")
 
 
 def test_a_dag_whose_offsets_change_replaces_the_definition_and_leaves_no_orphan(
