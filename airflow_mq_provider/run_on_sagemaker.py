@@ -7,25 +7,30 @@ job's number is noted before it is asked for, so that whoever comes after a kill
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from airflow_mq_provider.engines.task import ROWS_SUFFIX
+from airflow_mq_provider.engines.task import ROWS_SUFFIX, count
 from airflow_mq_provider.exceptions import DocumentError, InputError
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish.cloudwatch import CloudWatch
+from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.quality import documents
+from airflow_mq_provider.quality.binary import curves
 from airflow_mq_provider.quality.constraints import NOT_JUDGED, Verdict, judge, verdict, verdict_of_rows
 from airflow_mq_provider.quality.dataset import labelled_csv
+from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.report import RunResult
-from airflow_mq_provider.quality.states import MergeCounts, MergedRows
+from airflow_mq_provider.quality.states import BinaryState, MergeCounts, MergedRows
 from airflow_mq_provider.report_folder import (
     FLAT,
     HANDOVER,
     MERGE_JOB,
     MERGED,
     MERGER,
+    PAGE,
     REPLACES,
     REPORT,
     STATISTICS,
@@ -67,7 +72,7 @@ def make_way(monitor: ModelQualityMonitor, window: Window, job: str, number: int
     if job == MERGE_JOB:
         clear(monitor, window, storage)
     else:
-        storage.delete([join(prefix, name) for name in (REPORT, STATISTICS, VIOLATIONS)])
+        storage.delete([join(prefix, name) for name in (REPORT, PAGE, STATISTICS, VIOLATIONS)])
     noted = {**about(monitor, window), "number": number}
     storage.write(join(prefix, MERGED, job), documents.dumps(noted))
 
@@ -154,10 +159,10 @@ def report_of_jobs(
     cadence: timedelta | None = None,
     cloudwatch: CloudWatch | None = None,
 ) -> dict[str, Any]:
-    """Make ``report.json`` of the documents that SageMaker's analyzer wrote, and write it last. Returns its content.
+    """Make page and ``report.json`` of the documents that SageMaker's analyzer wrote; the latter last. Returns its content.
 
     A metric is beyond its constraint where SageMaker lists it, or where its value says so: SageMaker passes some over. What
-    only a merge of ours counts is null where SageMaker's merger merged.
+    only a merge of ours counts is null where SageMaker's merger merged, and the page then has no charts.
 
     Args:
         monitor: that was judged.
@@ -213,7 +218,18 @@ def report_of_jobs(
         replaces=handover["replaces"],
         jobs={"merge": handover.get("merge_job"), "analysis": job, "exit_message": exit_message},
     )
+    if counts is not None and statistics is not None:
+        result = _with_charts(result, statistics, storage)
+    storage.write(join(monitor.report_prefix(window), PAGE), report_page(result))
     return finish(result, storage, seconds=(handover["merge_seconds"], seconds), cadence=cadence, cloudwatch=cloudwatch)
+
+
+def _with_charts(result: RunResult, statistics: documents.Statistics, storage: Storage) -> RunResult:
+    """Add what charts show, from the rows that a merge of ours left: the curves too, of which SageMaker may write any number."""
+    monitor = result.monitor
+    state = count(storage, join(monitor.report_prefix(result.window), MERGED), monitor.problem_type)
+    drawn = curves(state, monitor.threshold) if isinstance(state, BinaryState) else {}
+    return replace(result, statistics=replace(statistics, curves=drawn), figures=figures(state, monitor.threshold))
 
 
 def _statistics(

@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow_mq_provider import report_folder, run, run_on_sagemaker
+from airflow_mq_provider.report_folder import STATISTICS, VIOLATIONS
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf
 from tests.world import T, World, capture_line, label_line
@@ -130,15 +132,73 @@ def hostile_settings(world: World) -> None:
     constraints(world, "binary_classification_constraints", accuracy=(0.9, "LessThanThreshold"))
 
 
+def of_jobs(world: World) -> None:
+    """The binary one, merged and judged by SageMaker's jobs."""
+    binary(world)
+
+
+def of_the_analyzer(world: World) -> None:
+    """The binary one, merged here and judged by SageMaker's analyzer."""
+    binary(world)
+
+
+def of_no_job(world: World) -> None:
+    """Captures and no label yet, on SageMaker's compute: no job was started."""
+    not_judged(world)
+
+
 KINDS: dict[str, Callable[[World], Any]] = {
     made.__name__: made
-    for made in (binary, labels_alone, multiclass, regression, not_judged, few, hostile, hostile_settings)
+    for made in (
+        binary,
+        labels_alone,
+        multiclass,
+        regression,
+        not_judged,
+        few,
+        hostile,
+        hostile_settings,
+        of_jobs,
+        of_the_analyzer,
+        of_no_job,
+    )
 }
+ON_SAGEMAKER = ("of_jobs", "of_the_analyzer", "of_no_job")
+MERGE_JOB, ANALYSIS_JOB = "churn-quality-merge-202611021200-0123abcd", "churn-quality-analysis-202611021200-0123abcd"
+EXIT_MESSAGE = "CompletedWithViolations: Job completed successfully with 2 violations."
 
 
 def made(kind: str, folder: Path, *, engine: str = "local", workers: int | None = None, late: bool = False) -> World:
     """A world in which a run of the kind has been made. `late`: as of five days after the scheduled time."""
     world = World(Storage(), str(folder), engine, workers=workers)
     KINDS[kind](world)
-    world.run(AsOf(T + timedelta(days=5), "time") if late else None)
+    if kind in ON_SAGEMAKER:
+        run_on_sagemaker_of(world, kind)
+    else:
+        world.run(AsOf(T + timedelta(days=5), "time") if late else None)
     return world
+
+
+def run_on_sagemaker_of(world: World, kind: str) -> None:
+    """Do what the tasks on SageMaker's compute do; a run of ours stands in for the analyzer, and leaves its two documents."""
+    monitor, window, storage = world.monitor(), world.window(), world.storage
+    world.run()
+    documents = {name: data for name, data in world.written().items() if name in (STATISTICS, VIOLATIONS)}
+    run_on_sagemaker.make_way(monitor, window, report_folder.MERGE_JOB, 1, storage=storage)
+    if kind == "of_the_analyzer":
+        handover = run.merge(monitor, window, storage=storage, engine=world.engine, workers=world.workers)
+    else:
+        handover = run_on_sagemaker.hand_over_merger(
+            monitor,
+            window,
+            storage=storage,
+            job=MERGE_JOB if kind == "of_jobs" else None,
+            seconds=0.0,
+            without_rows=None if kind == "of_jobs" else ("no_labels", "no labels: no object in the window's hours"),
+        )
+    told: dict[str, Any] = {}
+    if kind != "of_no_job":
+        told = {"job": ANALYSIS_JOB, "exit_message": EXIT_MESSAGE}
+        for name, data in documents.items():
+            storage.write(join(world.prefix(), name), data)
+    run_on_sagemaker.report_of_jobs(monitor, window, handover=handover, storage=storage, **told)

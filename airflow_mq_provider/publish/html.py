@@ -53,6 +53,7 @@ from airflow_mq_provider.quality.states import (
     MULTICLASS,
     REGRESSION,
     SPREAD_RECORDS,
+    MergeCounts,
     Metric,
     RejectedLine,
 )
@@ -93,6 +94,7 @@ _AS_OF: Final = {
     "now": "when the run started",
     "time": "as given with the run",
     "sensor": "when the label sensor was satisfied",
+    "merger": "the end of the last hour that SageMaker's merger reads",
 }
 
 
@@ -213,56 +215,50 @@ def _bound(constraint: Constraint) -> str:
 
 
 def _facts(run: RunResult) -> Markup:
-    """What a reader wants to know first, as figures; what SageMaker's merger did not count is not among them."""
+    """What a reader wants to know first, as figures; what nobody counted is said to be so."""
     counts, judgement = run.counts, run.judgement
     rows = counts.merge.matched if counts else run.statistics.item_count if run.statistics else None
-    facts = [
-        (
-            "Records judged" if judgement else "Records",
-            f"{rows or 0:,}",
-            Markup("predictions with their label"),
-            Markup(),
-        )
-    ]
-    if counts is not None:
-        labelled = counts.capture.used - counts.merge.captures_without_label
-        coverage = counts.merge.label_coverage
-        facts.append(
-            (
-                "Label coverage",
-                percent(coverage),
-                Markup("{} of {}").format(f"{labelled:,}", count(counts.capture.used, "capture")),
-                charts.meter(coverage) if coverage is not None else Markup(),
-            )
-        )
     judged = len(judgement.within) + len(judgement.violations) if judgement else 0
-    facts.append(
+    coverage, rejected = (_UNCOUNTED, _UNCOUNTED) if counts is None else (_coverage(counts), _rejected(counts))
+    facts = [
+        ("Records judged" if judgement else "Records", f"{rows or 0:,}", "predictions with their label", Markup()),
+        ("Label coverage", *coverage),
         (
             "Beyond the limit",
             f"{len(judgement.violations):,}" if judgement else "–",
-            Markup("of {}").format(count(judged, "judged metric")) if judgement else Markup("nothing was judged"),
+            f"of {count(judged, 'judged metric')}" if judgement else "nothing was judged",
             Markup(),
-        )
-    )
-    if counts is not None:
-        sides = (counts.capture.rejected, counts.ground_truth.rejected, counts.merge.rejected)
-        rejected = sum(sum(side.values()) for side in sides)
-        facts.append(
-            (
-                "Rejected lines",
-                f"{rejected:,}",
-                Markup("of {} read{}").format(
-                    f"{counts.capture.lines + counts.ground_truth.lines:,}",
-                    Markup(', <a href="#lines">why</a>') if rejected else "",
-                ),
-                Markup(),
-            )
-        )
+        ),
+        ("Rejected lines", *rejected),
+    ]
     return Markup('<dl class="facts">{}</dl>').format(
         joined(
             Markup("<div><dt>{}</dt><dd>{}</dd><dd>{}{}</dd></div>").format(title, value, picture, told)
             for title, value, told, picture in facts
         )
+    )
+
+
+_Figure = tuple[str, Markup | str, Markup]
+"""A number, what it is of, and a picture of it."""
+_UNCOUNTED: Final[_Figure] = ("–", Markup('not counted, <a href="#lines">why</a>'), Markup())
+
+
+def _coverage(counts: MergeCounts) -> _Figure:
+    labelled = counts.capture.used - counts.merge.captures_without_label
+    coverage = counts.merge.label_coverage
+    told = f"{labelled:,} of {count(counts.capture.used, 'capture')}"
+    return percent(coverage), told, charts.meter(coverage) if coverage is not None else Markup()
+
+
+def _rejected(counts: MergeCounts) -> _Figure:
+    sides = (counts.capture.rejected, counts.ground_truth.rejected, counts.merge.rejected)
+    rejected = sum(sum(side.values()) for side in sides)
+    why = Markup(', <a href="#lines">why</a>') if rejected else ""
+    return (
+        f"{rejected:,}",
+        Markup("of {} read{}").format(f"{counts.capture.lines + counts.ground_truth.lines:,}", why),
+        Markup(),
     )
 
 
@@ -428,10 +424,27 @@ def _gauge(run: RunResult, one: str, metric: Metric, constraint: Constraint | No
 _REASONS: Final = {**REASONS, "row_count_mismatch": "a record of several rows has more or fewer labels than rows"}
 
 
-def _lines(run: RunResult) -> Markup | None:
-    if run.counts is None:
-        return None
-    capture, labels, merge = run.counts.capture, run.counts.ground_truth, run.counts.merge
+def _lines(run: RunResult) -> Markup:
+    return _not_counted(run) if run.counts is None else _accounted(run.counts)
+
+
+def _not_counted(run: RunResult) -> Markup:
+    """What SageMaker's merger leaves open, said plainly: nobody is to take it for zero."""
+    if (run.jobs or {}).get("merge") is None:
+        told = Markup(
+            "No job was started, since one side holds no object in the hours of the window. No line was read."
+        )
+    else:
+        told = Markup(
+            "SageMaker's merger joined captures and labels, and it counts nothing. Not known are therefore: how many captures "
+            "have no label, how many labels no capture, which lines could not be read, and which ids came more than once. "
+            "{} has this package merge, which accounts for every line."
+        ).format(code('merge_on="airflow"'))
+    return section("lines", "Lines that were not counted", Markup("<p>{}</p>").format(told))
+
+
+def _accounted(counts: MergeCounts) -> Markup:
+    capture, labels, merge = counts.capture, counts.ground_truth, counts.merge
     rejected = {
         "Captures": (capture.rejected, capture.examples),
         "Labels": (labels.rejected, labels.examples),
@@ -499,11 +512,8 @@ def _provenance(run: RunResult) -> Markup:
     monitor, source = run.monitor, run.monitor.input
     items: list[tuple[str, Markup | str]] = [
         ("Monitor", Markup("{}, definition {}").format(code(monitor.name), code(monitor.definition_hash()))),
-        ("Captures", Markup("{}; listing {}").format(code(monitor.capture_root, 400), code(run.capture_digest))),
-        (
-            "Labels",
-            Markup("{}; listing {}").format(code(monitor.ground_truth_uri, 400), code(run.ground_truth_digest)),
-        ),
+        ("Captures", _listing(monitor.capture_root, run.capture_digest)),
+        ("Labels", _listing(monitor.ground_truth_uri, run.ground_truth_digest)),
         ("Constraints", code(monitor.constraints_uri, 400) if monitor.constraints_uri else "none"),
         ("Report", code(monitor.report_prefix(run.window), 400)),
     ]
@@ -514,6 +524,7 @@ def _provenance(run: RunResult) -> Markup:
         )
         for kind, one in run.scripts.items()
     ]
+    items += _jobs(run)
     attributes = [
         Markup("{} {}").format(kind, code(attribute))
         for kind, attribute in (
@@ -536,14 +547,36 @@ def _provenance(run: RunResult) -> Markup:
                 ),
             )
         )
-    items.append(
-        (
-            "Judged only with",
-            f"at least {count(monitor.min_records, 'record')} and {percent(monitor.min_label_coverage)} label coverage; at most "
-            f"{percent(monitor.max_rejected_ratio)} of the lines rejected",
+    needed = f"at least {count(monitor.min_records, 'record')}"
+    if run.counts is not None:
+        needed += (
+            f" and {percent(monitor.min_label_coverage)} label coverage; at most {percent(monitor.max_rejected_ratio)} of the "
+            "lines rejected"
         )
-    )
+    items.append(("Judged only with", needed))
     return section("provenance", "What it was made from", Markup('<dl class="pairs">{}</dl>').format(terms(items)))
+
+
+def _listing(uri: str, digest: str | None) -> Markup:
+    """Where a side lies, and the digest of what was listed there; that is not known where SageMaker listed it."""
+    return code(uri, 400) if digest is None else Markup("{}; listing {}").format(code(uri, 400), code(digest))
+
+
+def _jobs(run: RunResult) -> list[tuple[str, Markup | str]]:
+    """Who merged and who judged, of a run on SageMaker's compute."""
+    if run.jobs is None:
+        return []
+    merge, analysis, message = (run.jobs.get(key) for key in ("merge", "analysis", "exit_message"))
+    if merge is not None:
+        merged: Markup | str = Markup("SageMaker's merger, job {}").format(code(merge))
+    else:
+        merged = "nobody" if run.counts is None else "this package, in the worker"
+    judged: Markup | str = "nobody"
+    if analysis is not None:
+        judged = Markup("SageMaker's analyzer, job {}").format(code(analysis))
+        if message:
+            judged += Markup(", which says {}").format(code(message, 400))
+    return [("Merged by", merged), ("Analyzed by", judged)]
 
 
 def _footer(run: RunResult) -> Markup:
@@ -552,7 +585,8 @@ def _footer(run: RunResult) -> Markup:
         documents.append("statistics.json")
     if run.judgement is not None:
         documents.append("constraint_violations.json")
-    documents.append("rejected.jsonl")
+    if run.counts is not None:
+        documents.append("rejected.jsonl")
     links = joined((Markup('<a href="{}">{}</a>').format(document, document) for document in documents), " · ")
     return Markup(
         "<footer><p>Beside this page: {}. A run is complete when its report.json is there.</p></footer>"

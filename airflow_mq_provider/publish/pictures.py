@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from markupsafe import Markup
 
+from airflow_mq_provider.monitor import label_text
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import figure, heads, numbers, plus_minus, section, table
 from airflow_mq_provider.publish.text import code, count, joined, number, percent
@@ -29,7 +31,7 @@ def quality_sections(run: RunResult) -> list[Markup]:
     if run.statistics is None:
         return []
     if run.problem_type == BINARY:
-        return [_binary(run, run.statistics)]
+        return _binary(run, run.statistics)
     if isinstance(run.figures, MulticlassFigures):
         return [_multiclass(run.figures)]
     if isinstance(run.figures, RegressionFigures):
@@ -43,36 +45,54 @@ _SHARES: Final = [(index / 5, f"{index / 5:g}") for index in range(6)]
 # binary
 
 
-def _binary(run: RunResult, statistics: Statistics) -> Markup:
+def _binary(run: RunResult, statistics: Statistics) -> list[Markup]:
     figures = run.figures if isinstance(run.figures, BinaryFigures) else None
-    drawn = [_confusion(run, statistics)]
+    matrix = _matrix_of(run, statistics)
+    drawn = [] if matrix is None else [_confusion(run, matrix)]
     if figures is not None:
         drawn += [
             _scores(run, figures),
             *_curves(statistics, figures),
             _calibration(run, figures),
         ]
+    if not drawn:
+        return []
+    source = run.monitor.input
     note = (
         Markup("A probability above {} is read as {}.").format(
             f"{run.monitor.threshold:g}", code(run.monitor.positive_label)
         )
-        if figures is not None and run.monitor.input.inference_attribute is None
+        if source.inference_attribute is None
         else Markup("The predicted label was captured.")
-        if figures is None
+        if source.probability_attribute is None
         else Markup(
             "Predicted label and probability were captured: the label makes the matrix, the probability the curves."
         )
     )
-    return section(
-        "quality",
-        "Where it is right and wrong",
-        Markup('<p class="quiet">{}</p>').format(note),
-        Markup('<div class="charts">\n{}\n</div>').format(joined(drawn, "\n")),
-    )
+    return [
+        section(
+            "quality",
+            "Where it is right and wrong",
+            Markup('<p class="quiet">{}</p>').format(note),
+            Markup('<div class="charts">\n{}\n</div>').format(joined(drawn, "\n")),
+        )
+    ]
 
 
-def _confusion(run: RunResult, statistics: Statistics) -> Markup:
-    matrix = statistics.confusion_matrix or {}
+def _matrix_of(run: RunResult, statistics: Statistics) -> dict[str, dict[str, int]] | None:
+    """The matrix of the monitor's two classes; None where SageMaker's own statistics have none, or one of others."""
+    labels = run.monitor.positive_label, run.monitor.negative_label
+    matrix = {actual: dict.fromkeys(labels, 0) for actual in labels}
+    for actual, row in (statistics.confusion_matrix or {}).items():
+        for predicted, rows in row.items():
+            place = label_text(actual), label_text(predicted)
+            if not {*place} <= {*labels}:
+                return None
+            matrix[place[0]][place[1]] += rows
+    return matrix if statistics.confusion_matrix is not None else None
+
+
+def _confusion(run: RunResult, matrix: Mapping[str, Mapping[str, int]]) -> Markup:
     labels = positive, negative = run.monitor.positive_label, run.monitor.negative_label
     totals = {actual: sum(matrix[actual].values()) for actual in labels}
     rows = []

@@ -252,7 +252,9 @@ def read_statistics(document: Mapping[str, Any], source: str, problem_type: str 
         return Statistics(
             problem_type,
             metrics,
-            None if matrix is None else {actual: dict(row) for actual, row in matrix.items()},
+            None
+            if matrix is None
+            else {actual: {found: int(rows) for found, rows in row.items()} for actual, row in matrix.items()},
             curves,
             dataset.get("item_count"),
             dataset.get("evaluation_time"),

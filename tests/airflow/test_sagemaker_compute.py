@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -157,7 +158,22 @@ def test_a_merge_of_ours_counts_every_line(on_sagemaker: Any, runs: Runs, churn:
 def test_the_report_comes_last_and_working_files_go(merge_on: str, on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
     run(runs, on_sagemaker(f"merge_on={merge_on!r}"))
     rest = {"rejected.jsonl"} if merge_on == "airflow" else set()
-    assert under(churn) == {"report.json", "statistics.json", "constraint_violations.json", *rest}
+    assert under(churn) == {"report.json", "report.html", "statistics.json", "constraint_violations.json", *rest}
+
+
+def test_the_page_of_a_run_tells_its_jobs_and_is_what_airflows_tab_shows(
+    on_sagemaker: Any, runs: Runs, churn: Churn, sagemaker: SageMaker, aws_connection: str
+) -> None:
+    from airflow_mq_provider.plugin.app import report_of
+
+    run(runs, on_sagemaker(name="churn-with-a-page"))
+    [event] = runs.asset_events("x-model-quality://churn-with-a-page")
+    told: Any = SimpleNamespace(**event)
+    shown = report_of(told).decode()
+    assert shown.startswith("<!DOCTYPE html>")
+    assert len(created(sagemaker)) == 2
+    for job in created(sagemaker):
+        assert job in shown
 
 
 def test_the_mergers_records_stay_where_they_are_asked_for(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
@@ -282,7 +298,7 @@ def test_without_constraints_the_analyzer_suggests_some_and_nothing_is_judged(
     run(runs, on_sagemaker(constraints_uri=None))
     report = churn.report(HOUR)
     assert (report["status"], report["reason_code"]) == ("NotJudged", "no_constraints")
-    assert under(churn) == {"report.json", "statistics.json", "constraints.json"}
+    assert under(churn) == {"report.json", "report.html", "statistics.json", "constraints.json"}
 
 
 def test_a_violation_that_sagemaker_passes_over_is_told(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_mq_provider import run
+from airflow_mq_provider import run, run_on_sagemaker
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish import html
 from airflow_mq_provider.publish.html import report_page
@@ -41,9 +41,10 @@ from airflow_mq_provider.quality.states import (
     sample_flags,
     state_of,
 )
+from airflow_mq_provider.report_folder import ANALYSIS_JOB as ANALYSIS_NOTE
 from airflow_mq_provider.storage import Storage
 from airflow_mq_provider.window import AsOf, Window, analysis_window, explicit_window
-from tests.pages import HOSTILE, KINDS, LONG, made
+from tests.pages import ANALYSIS_JOB, EXIT_MESSAGE, HOSTILE, KINDS, LONG, MERGE_JOB, made
 from tests.world import T, World
 
 VOID = {"meta", "link", "wbr", "br", "img", "input", "hr"}
@@ -397,6 +398,84 @@ def test_only_documents_that_are_there_are_linked(pages):
         links = [link for link in Document(path.read_bytes()).values("href") if not link.startswith(("#", "data:"))]
         assert "report.json" in links, kind
         assert [link for link in links if not (path.parent / link).exists()] == [], kind
+
+
+# --- on SageMaker's compute
+
+
+def test_what_sagemakers_merger_does_not_count_is_not_shown_as_a_number(read):
+    told = read("of_jobs").text
+    assert "Worse than its constraints in 2 of 3 metrics" in told
+    assert "Records judged280predictions with their label" in told
+    assert "Label coverage–not counted, why" in told
+    assert "Rejected lines–not counted, why" in told
+    assert "SageMaker's merger joined captures and labels, and it counts nothing." in told
+    assert "the end of the last hour that SageMaker's merger reads" in told
+    assert "rejected.jsonl" not in told
+
+
+def test_without_rows_of_ours_the_matrix_is_all_that_is_drawn(read):
+    ids = read("of_jobs").values("id")
+    assert "confusion" in ids
+    assert not {"scores", "roc", "precision-recall", "calibration"} & set(ids)
+
+
+def test_rows_that_were_merged_here_are_counted_and_drawn_as_ever(read):
+    ours, theirs = read("binary"), read("of_the_analyzer")
+    assert set(theirs.values("id")) == set(ours.values("id"))
+    assert "Every line, accounted for" in theirs.text
+    shown = theirs.text.replace("of_the_analyzer", "binary")  # the folder
+    assert shown.partition("What it was made from")[0] == ours.text.partition("What it was made from")[0]
+
+
+def test_jobs_are_part_of_the_provenance(read):
+    judged = f"Analyzed bySageMaker's analyzer, job {ANALYSIS_JOB}, which says {EXIT_MESSAGE}"
+    for kind, merged in (
+        ("of_jobs", f"Merged bySageMaker's merger, job {MERGE_JOB}"),
+        ("of_the_analyzer", "Merged bythis package, in the worker"),
+    ):
+        assert f"{merged}{judged}" in read(kind).text
+    assert "Merged bynobodyAnalyzed bynobody" in read("of_no_job").text
+    assert "Merged by" not in read("binary").text
+
+
+def test_a_side_without_objects_is_told_without_numbers_that_nobody_counted(read):
+    told = read("of_no_job").text
+    assert "Not judged: no labels." in told
+    assert "No job was started, since one side holds no object in the hours of the window." in told
+
+
+@pytest.mark.parametrize(
+    ("matrix", "drawn"),
+    [
+        ({"0.0": {"0.0": 4, "1.0": 1}, "1.0": {"1.0": 3}}, True),
+        ({"no": {"no": 4, "yes": 1}, "yes": {"yes": 3}}, False),
+        (None, False),
+    ],
+    ids=["as SageMaker spells numbers", "other classes", "none"],
+)
+def test_a_matrix_of_sagemakers_is_drawn_where_it_is_of_the_monitors_classes(matrix, drawn):
+    made = page(rows=binary_rows(), limits=ABOVE)
+    assert made.statistics is not None
+    told = text(replace(made, statistics=replace(made.statistics, confusion_matrix=matrix, curves={}), figures=None))
+    assert ("0 of 3 actual 1 were missed; 1 of 5 actual 0 raised a false alarm." in told) == drawn
+
+
+def test_the_page_of_jobs_is_written_before_their_report_and_goes_before_the_next_analysis(tmp_path):
+    world = made("of_the_analyzer", tmp_path / "world")
+    order: list[str] = []
+
+    class Noting(Storage):
+        def write(self, uri: str, data: bytes) -> None:
+            order.append(uri.removeprefix(world.prefix() + "/"))
+            super().write(uri, data)
+
+    handover = run.merge(world.monitor(), world.window(), storage=world.storage)
+    told: dict[str, Any] = {"no_data": "Job inputs had no data", "job": ANALYSIS_JOB}
+    run_on_sagemaker.report_of_jobs(world.monitor(), world.window(), handover=handover, storage=Noting(), **told)
+    assert order == ["report.html", "report.json"]
+    run_on_sagemaker.make_way(world.monitor(), world.window(), ANALYSIS_NOTE, 2, storage=world.storage)
+    assert not {"report.html", "report.json"} & set(world.written())
 
 
 # --- one file

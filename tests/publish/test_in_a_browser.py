@@ -166,7 +166,7 @@ function contrast(one, other) {
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "not_judged", "few"])
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "not_judged", "few", "of_jobs"])
 def test_every_text_stands_out_from_its_ground(browser, pages, kind, dark):
     """WCAG 2.2 AA: 4.5 to 1 for text."""
     browser.show(pages[kind], dark=dark)
