@@ -133,6 +133,7 @@ def merge(
         "capture_digest": captures.digest,
         "ground_truth_digest": labels.digest,
         "replaces": replaces,
+        "scripts": {name: script.as_dict() for name, script in scripts.items() if name == PREPROCESSOR},
         **counts.as_dict(),
         "merge_seconds": round(time.monotonic() - started, 3),
     }

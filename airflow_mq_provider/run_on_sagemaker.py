@@ -215,6 +215,7 @@ def report_of_jobs(
         capture_digest=handover["capture_digest"],
         ground_truth_digest=handover["ground_truth_digest"],
         engine=ON_SAGEMAKER,
+        scripts=handover.get("scripts") or {},
         replaces=handover["replaces"],
         jobs={"merge": handover.get("merge_job"), "analysis": job, "exit_message": exit_message},
     )

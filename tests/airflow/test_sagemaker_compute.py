@@ -241,6 +241,20 @@ def test_an_hour_without_objects_is_no_input(on_sagemaker: Any, runs: Runs, chur
     assert churn.report(HOUR)["merge"]["matched"] == 8
 
 
+def test_a_preprocessor_that_ran_here_is_told_and_one_of_sagemakers_jobs_is_not(
+    on_sagemaker: Any, runs: Runs, churn: Churn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a script that SageMaker's job reads by itself nobody knows what it was."""
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__ALLOW_SCRIPTS", "True")
+    uri = join(churn.root, "pre.py")
+    churn.storage.write(uri, b"def preprocess_handler(record):\n    return {'0': record.endpoint_output.data}\n")
+    scripted = {**churn.settings["sagemaker"], "record_preprocessor_source_uri": uri}
+    run(runs, on_sagemaker('merge_on="airflow"', sagemaker=scripted))
+    assert churn.report(HOUR)["scripts"]["record_preprocessor"]["uri"] == uri
+    run(runs, on_sagemaker('merge_on="sagemaker"', sagemaker=scripted))
+    assert "scripts" not in churn.report(HOUR)
+
+
 def test_a_limit_bounds_each_job(on_sagemaker: Any, runs: Runs, churn: Churn, sagemaker: SageMaker) -> None:
     run(runs, on_sagemaker("max_runtime=timedelta(hours=1)"))
     limits = [given["StoppingCondition"] for name, given in sagemaker.calls if name == "CreateProcessingJob"]
