@@ -150,10 +150,21 @@ class Runs:
         given = get_parser().parse_args(list(arguments))
         given.func(given)
 
-    def post(self, path: str, **body: Any) -> Any:
+    def get(self, path: str) -> Any:
         """Ask Airflow's REST API, as its pages do, and return the response."""
+        return self._ask("GET", path)
+
+    def post(self, path: str, **body: Any) -> Any:
+        """Have Airflow's REST API make something, and return the response."""
+        return self._ask("POST", path, json=body)
+
+    def patch(self, path: str, **body: Any) -> Any:
+        """Have Airflow's REST API change something, and return the response."""
+        return self._ask("PATCH", path, json=body)
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
         api, token = _api()
-        return api.post(f"/api/v2{path}", json=body, headers={"Authorization": f"Bearer {token}"})
+        return api.request(method, f"/api/v2{path}", headers={"Authorization": f"Bearer {token}"}, **more)
 
     def trigger(self, dag: Any, **body: Any) -> None:
         """Make a run over the REST API, which is what the Trigger button does."""
@@ -181,14 +192,15 @@ class Runs:
         with create_session() as session:
             return list(session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id).order_by(DagRun.id)))
 
-    def clear(self, dag: Any, task_id: str) -> None:
-        """Clear one task of the DAG's only run, alone, as a user does on Airflow's pages."""
-        [run] = self.of(dag)
+    def clear(self, dag: Any, *task_ids: str, run_id: str | None = None) -> None:
+        """Clear these tasks of a run, by default of the DAG's only one, as a user does on Airflow's pages."""
+        if run_id is None:
+            [run_id] = [run.run_id for run in self.of(dag)]
         made = self.post(
             f"/dags/{dag.dag_id}/clearTaskInstances",
             dry_run=False,
-            dag_run_id=run.run_id,
-            task_ids=[task_id],
+            dag_run_id=run_id,
+            task_ids=list(task_ids),
             only_failed=False,
         )
         assert made.status_code == 200, made.text
@@ -205,7 +217,10 @@ class Runs:
             return [dict(event.extra) for event in events]
 
     def finish(self, dag: Any, run_id: str | None = None) -> dict[str, str]:
-        """Execute the tasks of a run, by default of the DAG's only one, and return their states by task."""
+        """Execute the tasks of a run, by default of the DAG's only one, and return their states by task.
+
+        A run in which a task waits for a person's answer is left there; once that is given, the next call goes on.
+        """
         from airflow.models.dagrun import DagRun
         from airflow.utils.session import create_session
         from airflow.utils.state import DagRunState, TaskInstanceState
@@ -225,14 +240,20 @@ class Runs:
                 run.start_date = run.queued_at
             session.commit()
             while run.state == DagRunState.RUNNING:
+                answered = run.get_task_instances([TaskInstanceState.SCHEDULED], session=session)
                 ready, _ = run.update_state(session=session)
                 for task in ready:
                     task.try_number += 1
                     task.state = TaskInstanceState.SCHEDULED
                 session.commit()
-                for task in ready:
+                for task in (*answered, *ready):
                     run_task(task, dag.task_dict[task.task_id])
                 session.expire_all()
+                # a state of Airflow 3.3 and later
+                if not ready and any(
+                    task.state == "awaiting_input" for task in run.get_task_instances(session=session)
+                ):
+                    break
             return {task.task_id: str(task.state) for task in run.get_task_instances(session=session)}
 
     def xcom(self, dag: Any, task_id: str, run_id: str | None = None, key: str = "return_value") -> Any:

@@ -115,6 +115,11 @@ def test_the_recipe_for_predictions_that_sagemaker_did_not_capture_works(tmp_pat
     assert capsys.readouterr().out.splitlines()[0] == said[1]
 
 
+def test_the_recipe_of_retraining_is_the_example():
+    (snippet,) = snippets(ROOT / "docs/retraining.md", "python")
+    assert snippet in (ROOT / "dags/retrain_on_violation.py").read_text()
+
+
 def test_the_commands_of_moving_over_are_commands():
     commands = [one for one in snippets(ROOT / "docs/moving-over.md", "text") if one.startswith("model-quality ")]
     assert [command.split()[1] for command in commands] == ["import", "window", "compare"]
