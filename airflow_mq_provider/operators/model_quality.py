@@ -27,6 +27,7 @@ from airflow_mq_provider.hooks.task_context import (
     task_cloudwatch,
 )
 from airflow_mq_provider.links.model_quality import ModelQualityReportLink
+from airflow_mq_provider.operators.lineage import TellsLineage
 from airflow_mq_provider.window import format_time, hour_folder
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class _MonitorOperator(BaseOperator):
         return opened
 
 
-class ReportingOperator(BaseOperator):
-    """What every operator shares that makes a report: its asset, its link, what it returns.
+class ReportingOperator(TellsLineage):
+    """What every operator shares that makes a report: its asset, its link, its lineage, what it returns.
 
     A subclass names its outlet with `reports_of` among its ``outlets`` before it calls the base class.
     """
@@ -98,6 +99,7 @@ class ReportingOperator(BaseOperator):
 
         uri = join(opened.monitor.report_prefix(opened.window), REPORT)
         self.written_report = (uri, opened.region)
+        self.work_done = (opened.monitor, opened.window, report)
         self.log.info("%s: %s: %s. Report: %s", report["monitor"], report["status"], report["reason"], uri)
         self._warn_of_cadence(report["timings"])
         self._tell_of_cloudwatch(report.get("cloudwatch"))
@@ -155,7 +157,7 @@ def described(opened: OpenedMonitor) -> str:
     )
 
 
-class GroundTruthMergeOperator(_MonitorOperator):
+class GroundTruthMergeOperator(TellsLineage, _MonitorOperator):
     """Joins the labels to the captures of this run's window, and writes the merged rows under the report's prefix.
 
     Returns the hand-over for `QualityAnalysisOperator`: window, as-of time, counts, where the merged rows lie. A monitor or a
@@ -195,7 +197,7 @@ class GroundTruthMergeOperator(_MonitorOperator):
             opened = self._open(context)
             as_of = run_as_of(opened, context, self.as_of)
             self.log.info("Labels are read as of %s (%s).", format_time(as_of.time), as_of.source)
-            return run.merge(
+            handover = run.merge(
                 opened.monitor,
                 opened.window,
                 storage=opened.storage,
@@ -205,6 +207,8 @@ class GroundTruthMergeOperator(_MonitorOperator):
                 allow_scripts=scripts_allowed(),
                 progress=progress_log(self.log),
             )
+        self.work_done = (opened.monitor, opened.window, handover)
+        return handover
 
 
 class QualityAnalysisOperator(ReportingOperator, _MonitorOperator):

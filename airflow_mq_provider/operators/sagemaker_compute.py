@@ -25,6 +25,7 @@ from airflow_mq_provider.hooks.task_context import (
     task_cloudwatch,
 )
 from airflow_mq_provider.links.sagemaker import SageMakerReportLink, folder_page
+from airflow_mq_provider.operators.lineage import TellsLineage
 from airflow_mq_provider.operators.model_quality import ReportingOperator, described, reports_of
 from airflow_mq_provider.operators.stepwise import JobOperator, StepwiseOperator, Wait, ended_with, had_no_data
 
@@ -199,7 +200,7 @@ class _RunOperator(JobOperator):
         return {**request, "StoppingCondition": {"MaxRuntimeInSeconds": min(seconds, declared)}}
 
 
-class SageMakerGroundTruthMergeOperator(_RunOperator):
+class SageMakerGroundTruthMergeOperator(TellsLineage, _RunOperator):
     """Joins the labels to the captures of this run's window: by SageMaker's merger in a Processing job, or in the worker.
 
     SageMaker's merger takes an endpoint's captures and the labels of the window's own hours, ten folders at most. What it
@@ -223,7 +224,10 @@ class SageMakerGroundTruthMergeOperator(_RunOperator):
 
     def _step(self, hook: ModelQualityHook, context: Context, done: list[str]) -> Wait | dict[str, Any]:
         opened = self._open(context)
-        return self._merge(hook, opened, run_as_of(opened, context, self.as_of), done)
+        merged = self._merge(hook, opened, run_as_of(opened, context, self.as_of), done)
+        if not isinstance(merged, Wait):
+            self.work_done = (opened.monitor, opened.window, merged)
+        return merged
 
 
 class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):

@@ -10,7 +10,9 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
@@ -152,6 +154,60 @@ model_quality_dag(monitor, schedule="0 * * * *", start_date=START, notify=notify
     told = json.loads(message["Body"])
     assert told["Subject"] == "of-sns: the model is worse than its constraints"
     assert told["Message"].endswith("/of-sns/2026/11/10/01/report.json")
+
+
+class Chat(BaseHTTPRequestHandler):
+    """Takes what is posted to a channel, and keeps it in its server's ``posted``."""
+
+    def do_POST(self) -> None:
+        said = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        posted = json.loads(said) if said.startswith("{") else {name: one for name, [one] in parse_qs(said).items()}
+        self.server.posted.append((self.path, posted))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"ok": true}')
+
+    def log_message(self, *said: Any) -> None:
+        """Say nothing of requests."""
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What the Slack behind the connection ``slack_of_tests`` was asked to post: the method's path, and its arguments."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    server.posted = []
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    extra = {"base_url": f"http://127.0.0.1:{server.server_port}/api/"}
+    connection = {"conn_type": "slack", "password": "xoxb-of-tests", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_OF_TESTS", json.dumps(connection))
+    yield server.posted
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_slack_gets_blocks(
+    make_dag: MakeDag, runs: Runs, churn: Churn, posted: list[tuple[str, dict[str, Any]]]
+) -> None:
+    pytest.importorskip("airflow.providers.slack", reason="Slack's provider is not installed")
+    source = f"""{NOTIFIERS}
+from airflow.providers.slack.notifications.slack import SlackNotifier
+
+def chat(alert):
+    return SlackNotifier(slack_conn_id="slack_of_tests", channel="#ml", text=alert.short, blocks=alert.blocks)
+
+model_quality_dag(monitor, schedule="0 * * * *", start_date=START, notify=ModelQualityNotifier(chat))
+"""
+    dag = make_dag(source, name="of-slack")
+    hour(churn, 0, "v")
+    assert judge(runs, dag, 0)["notify_quality"] == "success"
+    [(path, message)] = posted
+    assert (path, message["channel"]) == ("/api/chat.postMessage", "#ml")
+    assert message["text"].startswith("of-slack: the model is worse than its constraints. recall is 0.0000")
+    blocks = message["blocks"] if isinstance(message["blocks"], list) else json.loads(message["blocks"])
+    assert [block["type"] for block in blocks] == ["header", "section", "context"]
 
 
 def test_a_message_that_cannot_be_sent_fails_its_task_and_keeps_no_other_from_being_sent(

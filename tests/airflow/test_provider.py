@@ -212,6 +212,7 @@ PUBLIC = (
     "airflow.triggers.base",
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.amazon.aws.hooks.sagemaker",
+    "airflow.providers.openlineage.extractors.base",
 )
 
 
