@@ -117,6 +117,7 @@ def merge(
         window=window,
         captures=captures.objects,
         labels=labels.objects,
+        labels_until=as_of.time,
         merged_uri=join(prefix, MERGED),
         rejected_uri=join(prefix, REJECTED),
         keep_merged=monitor.keep_merged,

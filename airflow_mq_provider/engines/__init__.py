@@ -1,6 +1,7 @@
 """How captures and labels are joined and counted: one interface, several engines, no formula.
 
-An engine is a module with a function `merge(task, storage, workers=…, progress=…) -> MergeCounts`. It reads every line
+An engine is a module with a function `merge(task, storage, workers=…, progress=…) -> MergeCounts`, and `arrivals`, which only
+looks whether labels have come. It reads every line
 through `quality.records` or `quality.columns`, joins by rules M1 to M3, writes the merged rows in parts and the rejected lines in one file.
 `engines.task` holds what they share: what is to be done, and how its results lie. `quality.states` counts the parts.
 """
@@ -15,7 +16,7 @@ from airflow_mq_provider.exceptions import ModelQualityError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_mq_provider.engines.task import MergeTask
+    from airflow_mq_provider.engines.task import Arrivals, MergeTask
     from airflow_mq_provider.quality.states import MergeCounts
     from airflow_mq_provider.storage import Storage
 
@@ -38,6 +39,16 @@ class Engine(Protocol):
         The counts and the bytes written depend on the inputs and the task alone, not on `workers` (None: all cores).
         `progress` is told the phase, the bytes done and the bytes in all.
         """
+
+    def arrivals(
+        self,
+        task: MergeTask,
+        storage: Storage,
+        *,
+        workers: int | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Arrivals:
+        """Find the captures of the window that the task's labels name. Nothing is written and no script is run."""
 
 
 def engine(name: str) -> Engine:

@@ -28,6 +28,7 @@ import numpy as np
 from airflow_mq_provider.engines.task import (
     PIECE,
     ROWS_SUFFIX,
+    Arrivals,
     MergeTask,
     Rejections,
     Unit,
@@ -40,6 +41,7 @@ from airflow_mq_provider.engines.task import (
 )
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
     Predictions,
     processed,
@@ -91,6 +93,25 @@ def merge(
     return counts
 
 
+def arrivals(
+    task: MergeTask,
+    storage: Storage,
+    *,
+    workers: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Arrivals:
+    """Find the captures that the labels name. See `engines.Engine.arrivals`."""
+    cores = workers or available_cores()
+    task = replace(task, keep_merged=None, preprocessor=None)
+    with open(os.devnull, "wb") as sink:  # rejected lines are told by the runs
+        labels, _ = _collect_labels(task, storage, cores, sink, progress)
+    found = list(_work(_arrival_unit, units(task.captures), task, storage, labels, cores, "captures", progress))
+    return Arrivals(
+        _joined([one.times for one in found], np.int64),
+        _joined([one.hours for one in found], np.int32),
+    )
+
+
 def available_cores() -> int:
     """The processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -105,6 +126,7 @@ class _LabelUnit:
 
     lines: int
     ids: NDArray[np.uint64]
+    hours: NDArray[np.int32]
     rows: NDArray[np.int64] | None
     actual: NDArray[Any]
     classes: list[str]
@@ -121,6 +143,10 @@ class LabelTable:
     low: NDArray[np.uint64]
     place: NDArray[np.int64]
     """Of each distinct id, in the order of the hashes: which label it is, in the order of the lines."""
+    first_hour: NDArray[np.int32]
+    """In which hour since 1970 its first label was collected."""
+    last_hour: NDArray[np.int32]
+    """The same of this one."""
     actual: NDArray[Any]
     rows: NDArray[np.int64] | None
     classes: list[str]
@@ -185,9 +211,13 @@ def repeats(ids: NDArray[np.uint64]) -> int:
 def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     classes = Classes(task.reading)
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
-    parts = []
+    hour_of = {one.uri: hour_number(one.hour) for one in unit.objects}
+    parts, hours = [], []
     for lines in _gathered(_pieces(unit.objects, storage, blocks)):
         parts.append(read_labels(lines, task.reading, classes))
+        of_blocks = np.array([hour_of[block.source] for block in lines.blocks], np.int32)
+        starts = lines.starts[parts[-1].at]
+        hours.append(of_blocks[np.searchsorted(lines.block_starts[: len(of_blocks)], starts, side="right") - 1])
         for rejection in parts[-1].rejected:
             rejections.add(rejection)
     truth, truths = None, []
@@ -199,6 +229,7 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     return _LabelUnit(
         lines=sum(part.lines for part in parts),
         ids=_joined([part.ids for part in parts], np.uint64, (0, 2)),
+        hours=_joined(hours, np.int32),
         rows=_joined_rows([(part.rows, len(part.ids)) for part in parts]),
         actual=_joined([part.actual for part in parts], _kind(task)),
         classes=classes.names,
@@ -246,10 +277,13 @@ def _collect_labels(
     ids = _joined([part.ids for part in collected], np.uint64, (0, 2))
     order, repeats = hash_order(ids)
     last = order[~np.append(repeats[1:], [False] if len(ids) else []).astype(np.bool_)]
+    hours = _joined([part.hours for part in collected], np.int32)
     table = LabelTable(
         high=np.ascontiguousarray(ids[last, 0]),
         low=np.ascontiguousarray(ids[last, 1]),
         place=last,
+        first_hour=hours[order[~repeats]],
+        last_hour=hours[last],
         actual=_joined([part.actual for part in collected], _kind(task)),
         rows=_joined_rows([(part.rows, len(part.ids)) for part in collected]),
         classes=classes.names,
@@ -281,6 +315,7 @@ class _CaptureUnit:
     dropped: int = 0
     matched_rows: int = 0
     without_label: int = 0
+    ages: LabelAges = field(default_factory=LabelAges)
     ids: list[NDArray[np.uint64]] = field(default_factory=list)
     found: list[NDArray[np.int64]] = field(default_factory=list)
     """Places of the labels that were found, in the table."""
@@ -294,14 +329,11 @@ def _capture_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Un
         rejections=Rejections("capture", task.keep_rejected_lines),
         mismatches=Rejections("merge", task.keep_rejected_lines),
     )
-    pieces = _pieces(unit.objects, storage, task.blocks)
-    if task.reading.batch == "csv-header":
-        pieces = _headed(pieces)
-    read = read_one_by_one if task.reading.batch or task.reading.processed else read_captures
+    read = _read(task)
     rows: list[MergedRows] = []
     with ExitStack() as stack:
         preprocessor = stack.enter_context(Preprocessor(task.preprocessor)) if task.preprocessor else None
-        for number, lines in enumerate(_gathered(pieces)):
+        for number, lines in enumerate(_gathered(_capture_pieces(task, storage, unit))):
             part = read(lines, task.reading, task.seconds, classes)
             result.lines += part.lines
             result.outside_window += part.outside_window
@@ -313,6 +345,26 @@ def _capture_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Un
     if result.matched_rows:
         storage.write(part_uri(task, unit.number, ROWS_SUFFIX), MergedRows.of_parts(rows).to_bytes())
     return result
+
+
+def _arrival_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Unit) -> Arrivals:
+    classes = Classes(task.reading, table.classes)
+    times, hours = [], []
+    for lines in _gathered(_capture_pieces(task, storage, unit)):
+        part = _read(task)(lines, task.reading, task.seconds, classes)
+        found = table.find(part.ids)
+        times.append(part.times[found >= 0])
+        hours.append(table.last_hour[found[found >= 0]])
+    return Arrivals(_joined(times, np.int64), _joined(hours, np.int32))
+
+
+def _capture_pieces(task: MergeTask, storage: Storage, unit: Unit) -> Iterator[Block | Rejection]:
+    pieces = _pieces(unit.objects, storage, task.blocks)
+    return _headed(pieces) if task.reading.batch == "csv-header" else pieces
+
+
+def _read(task: MergeTask) -> Callable[..., Predictions]:
+    return read_one_by_one if task.reading.batch or task.reading.processed else read_captures
 
 
 def _preprocessed(
@@ -374,6 +426,9 @@ def _join_piece(
     result.ids.append(part.ids)
     result.found.append(found[captures].astype(np.uint32))
     result.without_label += len(found) - len(captures)
+    came = np.full(len(found), NEVER, np.int32)
+    came[captures] = table.first_hour[found[captures]]
+    result.ages += label_ages(part.times, came, task.labels_until)
     labels = table.place[found[captures]]
     row: NDArray[np.int64] | None = None
     rows_of_captures, rows_of_labels, row_owner = captures, labels, captures
@@ -467,6 +522,7 @@ def _join_captures(
         total.dropped += part.dropped
         total.matched_rows += part.matched_rows
         total.without_label += part.without_label
+        total.ages += part.ages
         total.ids.extend(part.ids)
         for found in part.found:
             labelled[found] = True
@@ -492,6 +548,7 @@ def _join_captures(
             labels_without_capture=int(len(labelled) - labelled.sum()),
             rejected=mismatches.counts(),
             label_coverage=label_coverage(len(ids), total.without_label),
+            label_ages=total.ages,
         ),
     )
 

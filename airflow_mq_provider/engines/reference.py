@@ -6,12 +6,14 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import structs
 
 from airflow_mq_provider.engines.task import (
     ROWS_SUFFIX,
+    Arrivals,
     MergeTask,
     Rejections,
     merged_batch,
@@ -21,6 +23,7 @@ from airflow_mq_provider.engines.task import (
     part_uri,
 )
 from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.ages import NEVER, hour_number, label_ages
 from airflow_mq_provider.quality.lines import Block, Rejection, blocks
 from airflow_mq_provider.quality.records import (
     Fault,
@@ -48,6 +51,15 @@ from airflow_mq_provider.storage import Storage
 Cut = Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
 
 
+class _Collected(NamedTuple):
+    """The label of an id, its ``groundTruthData`` verbatim, and in which hours since 1970 the first and this one came."""
+
+    label: Label
+    truth: bytes
+    first_hour: int
+    hour: int
+
+
 def merge(
     task: MergeTask,
     storage: Storage,
@@ -65,6 +77,43 @@ def merge(
     return counts
 
 
+def arrivals(
+    task: MergeTask,
+    storage: Storage,
+    *,
+    workers: int | None = None,  # noqa: ARG001 - the interface's
+    progress: Callable[[str, int, int], None] | None = None,  # noqa: ARG001 - the interface's
+) -> Arrivals:
+    """Find the captures that the labels name, one after another."""
+    labels, _ = _labels(task, storage, io.BytesIO())
+    found = [
+        (int(prediction.time.timestamp()), labels[prediction.id].hour)
+        for prediction in _readable(task, storage)
+        if task.window.start <= prediction.time < task.window.end and prediction.id in labels
+    ]
+    times, hours = zip(*found, strict=True) if found else ((), ())
+    return Arrivals(np.array(times, np.int64), np.array(hours, np.int32))
+
+
+def _readable(task: MergeTask, storage: Storage) -> Iterator[Prediction]:
+    """Every captured line that is not rejected."""
+    for one in task.captures:
+        header: list[str] | None = None
+        for item in _lines(one, storage, task.blocks):
+            if isinstance(item, Rejection):
+                continue
+            number, line = item
+            if task.reading.batch == "csv-header" and number == 1:
+                header = line.decode("utf-8", "replace").split(",")
+                continue
+            try:
+                yield (
+                    judge_batch(line, task.reading, header) if task.reading.batch else judge_capture(line, task.reading)
+                )
+            except Fault:
+                continue
+
+
 def _lines(one: Input, storage: Storage, cut: Cut = blocks) -> Iterator[tuple[int, bytes] | Rejection]:
     """Every line of an object that is not blank, with its number."""
     for piece in cut(storage.chunks(one.uri), one.uri):
@@ -76,10 +125,8 @@ def _lines(one: Input, storage: Storage, cut: Cut = blocks) -> Iterator[tuple[in
             yield piece
 
 
-def _labels(
-    task: MergeTask, storage: Storage, sink: io.BytesIO
-) -> tuple[dict[str, tuple[Label, bytes]], GroundTruthCounts]:
-    labels: dict[str, tuple[Label, bytes]] = {}
+def _labels(task: MergeTask, storage: Storage, sink: io.BytesIO) -> tuple[dict[str, _Collected], GroundTruthCounts]:
+    labels: dict[str, _Collected] = {}
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     lines = used = 0
     for one in task.labels:
@@ -95,7 +142,10 @@ def _labels(
                 rejections.add(Rejection(one.uri, number, fault.reason, fault.seen, line))
                 continue
             used += 1
-            labels[label.id] = label, ground_truth_of(line)  # the one collected last wins (rule M2)
+            hour = hour_number(one.hour)
+            first = labels[label.id].first_hour if label.id in labels else hour
+            # the one collected last wins (rule M2)
+            labels[label.id] = _Collected(label, ground_truth_of(line), first, hour)
     sink.writelines(rejections.lines)
     return labels, GroundTruthCounts(
         files=len(task.labels),
@@ -110,7 +160,7 @@ def _labels(
 def _captures(
     task: MergeTask,
     storage: Storage,
-    labels: dict[str, tuple[Label, bytes]],
+    labels: dict[str, _Collected],
     label_counts: GroundTruthCounts,
     preprocessor: Preprocessor | None,
     sink: io.BytesIO,
@@ -119,6 +169,8 @@ def _captures(
     mismatches = Rejections("merge", task.keep_rejected_lines)
     seen: Counter[str] = Counter()
     lines = outside = dropped = without_label = matched_rows = 0
+    times: list[int] = []
+    hours: list[int] = []
     by_hour: dict[str, list[tuple[Prediction, Label, bytes, bytes]]] = {}
     for one in task.captures:
         header: list[str] | None = None
@@ -146,8 +198,10 @@ def _captures(
             if prediction.id not in labels:
                 seen[prediction.id] += 1
                 without_label += 1
+                times.append(int(prediction.time.timestamp()))
+                hours.append(NEVER)
                 continue
-            label, truth = labels[prediction.id]
+            label, truth = labels[prediction.id].label, labels[prediction.id].truth
             if preprocessor is not None:
                 record = merged_record(task.reading, truth, line, header)
                 rows = preprocessor.rows(record, f"{one.uri}, line {number}")
@@ -161,6 +215,8 @@ def _captures(
                     continue
                 prediction = structs.replace(prediction, predicted=predicted, probability=probability)
             seen[prediction.id] += 1
+            times.append(int(prediction.time.timestamp()))
+            hours.append(labels[prediction.id].first_hour)
             if len(label.actual) != len(prediction.predicted):
                 what = f"{len(prediction.predicted)} rows and {len(label.actual)} labels"
                 mismatches.add(Rejection(one.uri, number, "row_count_mismatch", what, line))
@@ -189,6 +245,7 @@ def _captures(
             labels_without_capture=len(labels.keys() - seen.keys()),
             rejected=mismatches.counts(),
             label_coverage=label_coverage(used, without_label),
+            label_ages=label_ages(np.array(times, np.int64), np.array(hours, np.int32), task.labels_until),
         ),
     )
 

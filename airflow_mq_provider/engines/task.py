@@ -12,6 +12,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -38,12 +39,16 @@ PIECE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class MergeTask:
-    """A ground-truth merge: whose lines, of which window, from where, and where the results go."""
+    """A ground-truth merge: whose lines, of which window, from where, and where the results go.
+
+    ``labels_until`` is the as-of time up to which the labels were listed.
+    """
 
     reading: Reading
     window: Window
     captures: tuple[Input, ...]
     labels: tuple[Input, ...]
+    labels_until: datetime
     merged_uri: str
     rejected_uri: str
     keep_merged: str | None = None
@@ -63,6 +68,19 @@ class MergeTask:
     def seconds(self) -> tuple[int, int]:
         """The window in seconds since 1970."""
         return int(self.window.start.timestamp()), int(self.window.end.timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The captures of a window that have a label among those of a task: no more than when, and since when.
+
+    Attributes:
+        times: of the captures, in seconds since 1970.
+        hours: in which the last label of each was collected, in hours since 1970.
+    """
+
+    times: NDArray[np.int64]
+    hours: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)

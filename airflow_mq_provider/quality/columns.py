@@ -72,6 +72,7 @@ class Labels:
 
     lines: int
     rejected: tuple[Rejection, ...]
+    at: NDArray[np.int64]
     ids: NDArray[np.uint64]
     rows: NDArray[np.int64] | None
     actual: NDArray[Any]
@@ -266,6 +267,7 @@ def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
     return Labels(
         lines=len(lines) + len(lines.unread),
         rejected=rejected,
+        at=np.concatenate([at[plain], np.array([one for one, _ in judged], np.int64)])[order],
         ids=hash_ids(ids + [label.id for _, label in judged])[np.concatenate([plain, more])[order]],
         rows=_rows(rows, order),
         actual=_ordered(np.concatenate([values[truth[plain]], added]), rows, order),

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.quality.ages import LabelAges
 
 BINARY: Final = "BinaryClassification"
 MULTICLASS: Final = "MulticlassClassification"
@@ -782,6 +783,7 @@ class JoinCounts:
     labels_without_capture: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     label_coverage: float | None = None
+    label_ages: LabelAges = field(default_factory=LabelAges)
 
     def as_dict(self) -> dict[str, Any]:
         """The ``merge`` block of ``report.json``."""
@@ -791,6 +793,7 @@ class JoinCounts:
             "labels_without_capture": self.labels_without_capture,
             "rejected": dict(sorted(self.rejected.items())),
             "label_coverage": self.label_coverage,
+            "label_ages": self.label_ages.as_dict(),
         }
 
     @classmethod
@@ -802,6 +805,7 @@ class JoinCounts:
             labels_without_capture=block["labels_without_capture"],
             rejected=dict(block["rejected"]),
             label_coverage=block["label_coverage"],
+            label_ages=LabelAges.from_dict(block["label_ages"]),
         )
 
 

@@ -200,6 +200,7 @@ class GroundTruthSensor(_MonitorSensor):
                 window=window,
                 captures=capture_inputs(monitor, window, storage).objects,
                 labels=label_inputs(monitor, window, as_of, storage).objects,
+                labels_until=as_of.time,
                 merged_uri=f"{folder}/merged",
                 rejected_uri=f"{folder}/rejected.jsonl",
             )

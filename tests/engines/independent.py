@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 HOUR = timedelta(hours=1)
+# the ages that data of some days can have
+AGES = (*range(1, 7), 8, 10, 12, 15, 18, 21, 24, 30, 36, 42, 48, *range(60, 169, 12), *range(192, 337, 24))
 Row = tuple[Any, Any, float | None]
 """Actual value, predicted value, probability."""
 
@@ -35,9 +37,10 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
     captured = Path(source["data_captured_destination_uri"]) / source["endpoint_name"] / "AllTraffic"
     capture: dict[str, Any] = {"outside_window": 0, "dropped": 0}
     used: list[tuple[str, list[Any], list[float] | None]] = []
+    made: list[datetime] = []
     # Rule I1: the folders that touch the window, and one more for what was flushed late.
     last_folder = _floor(end - timedelta(microseconds=1)) + HOUR
-    for record in _records(captured, _floor(start), last_folder, capture):
+    for _, record in _records(captured, _floor(start), last_folder, capture):
         try:
             id, time, predicted, probability = _capture(record, monitor)
         except Rejected as reason:
@@ -45,6 +48,7 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
             continue
         if start <= time < end:
             used.append((id, predicted, probability))
+            made.append(time)
         else:
             capture["outside_window"] += 1
     capture["used"] = len(used)
@@ -53,13 +57,15 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
     # Rule I2: from the window's start on, those hours that were over at the as-of time.
     ground_truth: dict[str, Any] = {"used": 0}
     labels: dict[str, list[Any]] = {}
-    for record in _records(Path(monitor["ground_truth_uri"]), _floor(start), _floor(as_of) - HOUR, ground_truth):
+    seen_from: dict[str, datetime] = {}
+    for hour, record in _records(Path(monitor["ground_truth_uri"]), _floor(start), _floor(as_of) - HOUR, ground_truth):
         try:
             id, actual = _label(record, monitor)
         except Rejected as reason:
             ground_truth["rejected"][str(reason)] += 1
             continue
         ground_truth["used"] += 1
+        seen_from.setdefault(id, hour + HOUR)
         labels[id] = actual  # rule M2: they come in the order of collection, so the last one stays
     ground_truth["duplicate_labels"] = ground_truth["used"] - len(labels)
 
@@ -85,6 +91,7 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
         "capture": capture,
         "ground_truth": ground_truth,
         "merge": merge,
+        "label_ages": _ages([(time, seen_from.get(id)) for time, (id, _, _) in zip(made, used)], _floor(as_of)),
         "metrics": problem[monitor["problem_type"]](rows, monitor),
     }
 
@@ -96,14 +103,15 @@ def _floor(time: datetime) -> datetime:
     return time.replace(minute=0, second=0, microsecond=0)
 
 
-def _records(root: Path, first: datetime, last: datetime, counts: dict[str, Any]) -> Iterator[bytes]:
-    """The lines of all files of the hour folders from `first` to `last`, in order; counts files and lines."""
+def _records(root: Path, first: datetime, last: datetime, counts: dict[str, Any]) -> Iterator[tuple[datetime, bytes]]:
+    """The lines of all files of the hour folders from `first` to `last`, in order, with the hour; counts files and lines."""
     counts.update({"files": 0, "lines": 0, "rejected": Counter()})
     for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
         if not path.is_file():
             continue
         year, month, day, hour = map(int, path.relative_to(root).parts[:4])
-        if not first <= datetime(year, month, day, hour, tzinfo=UTC) <= last:
+        folder = datetime(year, month, day, hour, tzinfo=UTC)
+        if not first <= folder <= last:
             continue
         counts["files"] += 1
         data = path.read_bytes()
@@ -112,7 +120,7 @@ def _records(root: Path, first: datetime, last: datetime, counts: dict[str, Any]
         for line in data.split(b"\n"):
             if line.strip():
                 counts["lines"] += 1
-                yield line
+                yield folder, line
 
 
 def _refuse(constant: str) -> None:
@@ -241,6 +249,19 @@ def _label(line: bytes, monitor: dict[str, Any]) -> tuple[str, list[Any]]:
     else:
         values = _values(kind, payload, monitor["ground_truth_attribute"])
     return id, [_target(value, monitor) for value in values]
+
+
+def _ages(captures: list[tuple[datetime, datetime | None]], as_of: datetime) -> dict[str, dict[str, int]]:
+    """Captures by the age of their first label, told only where the as-of time lies beyond the whole age."""
+    found: dict[str, Counter[str]] = {"labelled": Counter(), "unlabelled": Counter()}
+    for made, came in captures:
+        looked_at = [hours for hours in AGES if made + hours * HOUR <= as_of]
+        told = [hours for hours in looked_at if came is not None and came <= made + hours * HOUR]
+        if told:
+            found["labelled"][str(told[0])] += 1
+        else:
+            found["unlabelled"][str(looked_at[-1] if looked_at else 0)] += 1
+    return {kind: dict(counts) for kind, counts in found.items()}
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

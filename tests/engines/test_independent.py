@@ -70,6 +70,7 @@ def test_an_engine_counts_exactly_and_computes_what_the_independent_script_does(
     for block in ("capture", "ground_truth", "merge"):
         wanted = _plain(expected[block])
         assert {name: report[block][name] for name in wanted} == wanted
+    assert report["merge"]["label_ages"] == expected["label_ages"]
     capture, labels = report["capture"], report["ground_truth"]
     told = capture["used"] + capture["outside_window"] + capture["dropped"] + sum(capture["rejected"].values())
     assert capture["lines"] == told

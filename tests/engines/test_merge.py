@@ -11,7 +11,7 @@ import pytest
 
 from airflow_mq_provider.exceptions import InputError, RejectedLinesError
 from airflow_mq_provider.storage import join
-from airflow_mq_provider.window import AsOf
+from airflow_mq_provider.window import AsOf, hour_folder
 from tests.world import T, World, capture_line, label_line
 
 HOUR = timedelta(hours=1)
@@ -349,3 +349,57 @@ def test_names_that_are_no_data_are_passed_over(local_world: World) -> None:
     local_world.captures(b"x", name="_SUCCESS")
     local_world.captures(b"x", name=".part.crc")
     assert local_world.run()["capture"]["files"] == 1
+
+
+# --- which captures have labels
+
+
+def arrivals(world: World, since: datetime, until: datetime) -> list[tuple[int, int]]:
+    """What an engine finds of the labels that were collected from one hour to another: minute and hour of the day."""
+    from airflow_mq_provider.engines import engine
+    from airflow_mq_provider.engines.task import MergeTask
+    from airflow_mq_provider.inputs import Input, capture_inputs
+    from airflow_mq_provider.quality.records import reading
+
+    monitor, window = world.monitor(), world.window()
+    listed = world.storage.list(monitor.ground_truth_uri, start_after=hour_folder(since), until=hour_folder(until))
+    task = MergeTask(
+        reading=reading(monitor),
+        window=window,
+        captures=capture_inputs(monitor, window, world.storage).objects,
+        labels=tuple(Input(one.uri, one.size, one.key[:13]) for one in listed),
+        labels_until=until,
+        merged_uri=join(world.root, "nowhere"),
+        rejected_uri=join(world.root, "nowhere.jsonl"),
+    )
+    found = engine(world.engine).arrivals(task, world.storage)
+    hours = [hour % 24 for hour in found.hours.tolist()]
+    return list(zip((found.times // 60 % 60).tolist(), hours, strict=True))
+
+
+def test_captures_whose_labels_came_are_found_with_the_hour_of_the_last_of_them(world: World) -> None:
+    times = {id: T - timedelta(minutes=minutes) for id, minutes in (("a", 30), ("b", 20), ("c", 10))}
+    world.captures(*(capture_line(id, "0.9", time=time) for id, time in times.items()), b"broken")
+    world.captures(capture_line("outside", "0.9", time=T + timedelta(minutes=1)), hour=T, name="late.jsonl")
+    world.labels(label_line("a", "1"), label_line("outside", "1"), label_line("z", "1"), hour=T)
+    world.labels(label_line("a", "0"), label_line("b", "0"), b"broken", hour=T + 2 * HOUR)
+    assert arrivals(world, T, T + 4 * HOUR) == [(30, 14), (40, 14)]
+    assert arrivals(world, T, T + HOUR) == [(30, 12)]
+    assert arrivals(world, T + 3 * HOUR, T + 4 * HOUR) == []
+
+
+def test_looking_for_labels_writes_nothing(world: World) -> None:
+    world.captures(capture_line("a", "0.9"), b"broken")
+    world.labels(label_line("a", "1"), b"broken", hour=T)
+    before = [one.key for one in world.storage.list(world.root)]
+    arrivals(world, T, T + HOUR)
+    assert [one.key for one in world.storage.list(world.root)] == before
+
+
+def test_captures_are_counted_by_the_age_of_their_first_label(world: World) -> None:
+    world.captures(capture_line("a", "0.9"), capture_line("b", "0.9"), capture_line("c", "0.9"))
+    world.labels(label_line("a", "1"), label_line("b", "1"))
+    world.labels(label_line("a", "0"), hour=T + 3 * HOUR)
+    report = world.run(AsOf(T + 5 * HOUR, "time"))
+    # made half an hour before the first labels' hour ended, and looked at for five hours and a half
+    assert report["merge"]["label_ages"] == {"labelled": {"1": 2}, "unlabelled": {"5": 1}}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.quality.ages import label_ages
 from airflow_mq_provider.quality.states import (
     BINARY,
     MULTICLASS,
@@ -322,6 +324,7 @@ COUNTS = MergeCounts(
         labels_without_capture=1,
         rejected={},
         label_coverage=label_coverage(90, 45),
+        label_ages=label_ages(np.array([0], np.int64), np.array([3], np.int32), datetime(1970, 1, 2, tzinfo=UTC)),
     ),
 )
 
@@ -337,6 +340,7 @@ def test_the_counts_are_the_three_blocks_of_the_report():
         "labels_without_capture": 1,
         "rejected": {},
         "label_coverage": 0.5,
+        "label_ages": {"labelled": {"4": 1}, "unlabelled": {}},
     }
 
 
