@@ -130,20 +130,17 @@ def _parser() -> argparse.ArgumentParser:
         default="schedule",
         help="up to when labels count: the scheduled time (the default), now, or a time",
     )
-    run.add_argument("--engine", choices=ENGINES, default="local", help="what joins and counts (default: %(default)s)")
-    run.add_argument(
-        "--workers", metavar="N", type=_positive, help="processes of the local engine (default: all cores)"
-    )
-    run.add_argument(
-        "--allow-scripts", action="store_true", help="run the scripts that the monitor names: they are code"
-    )
-    run.add_argument(
-        "--cloudwatch-namespace",
-        metavar="NAME",
-        help="where a monitor with publish_cloudwatch_metrics publishes (default: SageMaker's namespace)",
-    )
-    run.add_argument("--strict", action="store_true", help="exit with 3 on violations and with 4 if not judged")
+    _add_work(run)
     run.set_defaults(command=_run)
+
+    refresh = commands.add_parser("refresh", help="judge past windows again whose labels came late, as of now")
+    _add_monitor(refresh)
+    refresh.add_argument(
+        "--since", metavar="TIME", help="leave out windows scheduled before this hour (default: every report)"
+    )
+    refresh.add_argument("--dry-run", action="store_true", help="tell which windows are due, and run none")
+    _add_work(refresh)
+    refresh.set_defaults(command=_refresh)
 
     baseline = commands.add_parser("baseline", help="statistics.json and constraints.json from a labelled file")
     _add_monitor(baseline)
@@ -196,13 +193,31 @@ def _parser() -> argparse.ArgumentParser:
         compare.add_argument(side, metavar=side.upper(), help="a statistics.json or the folder of one; a path or URI")
     compare.set_defaults(command=_compare)
 
-    for command in (window, run, baseline, demo, move, export, compare):
+    for command in (window, run, refresh, baseline, demo, move, export, compare):
         command.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
     return parser
 
 
 def _add_monitor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("monitor", metavar="MONITOR", help="a YAML or JSON file")
+
+
+def _add_work(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="local", help="what joins and counts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=_positive, help="processes of the local engine (default: all cores)"
+    )
+    parser.add_argument(
+        "--allow-scripts", action="store_true", help="run the scripts that the monitor names: they are code"
+    )
+    parser.add_argument(
+        "--cloudwatch-namespace",
+        metavar="NAME",
+        help="where a monitor with publish_cloudwatch_metrics publishes (default: SageMaker's namespace)",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 3 on violations and with 4 if not judged")
 
 
 def _add_region(parser: argparse.ArgumentParser) -> None:
@@ -272,6 +287,31 @@ def _run(given: argparse.Namespace) -> int:
     )
     _answer(given, report, lambda: _verdict(report, run.constraints_of(monitor, run.storage_for(monitor))))
     return STRICT[report["status"]] if given.strict else DONE
+
+
+def _refresh(given: argparse.Namespace) -> int:
+    from airflow_mq_provider.window import parse_time
+
+    monitor = _monitor(given)
+    since = None if given.since is None else parse_time(given.since, field="--since")
+    from airflow_mq_provider.publish.cloudwatch import CloudWatch, default_client
+    from airflow_mq_provider.refresh import refresh
+
+    told = refresh(
+        monitor,
+        since=since,
+        dry_run=given.dry_run,
+        engine=given.engine,
+        workers=given.workers,
+        allow_scripts=given.allow_scripts,
+        cloudwatch=CloudWatch(default_client, given.cloudwatch_namespace),
+        progress=_Progress(),
+    )
+    _answer(given, told, lambda: _refreshed(told))
+    if any(one["error"] for one in told["windows"]):
+        return FAILED
+    codes = {STRICT[one["after"]["status"]] for one in told["windows"] if one["after"]}
+    return min(codes - {DONE}, default=DONE) if given.strict else DONE
 
 
 def _baseline(given: argparse.Namespace) -> int:
@@ -533,6 +573,46 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
     if not judged:
         lines.append(f"next          {NEXT_STEPS[report['reason_code']]}")
     return lines
+
+
+def _refreshed(told: Mapping[str, Any]) -> list[str]:
+    """What a refresh did as compact text: a line for each window that was due, and why the others were left alone."""
+    from airflow_mq_provider.refresh import LEFT_ALONE
+
+    windows, others = told["windows"], told["left_alone"]
+    looked = len(windows) + sum(map(len, others.values()))
+    again = "due" if told["dry_run"] else "judged again"
+    lines = [f"{told['monitor']}: {len(windows)} of {looked} windows {again}, labels as of {told['as_of']}"]
+    if windows:
+        rows = [("window", "scheduled", "coverage", "status", "why")]
+        for one in windows:
+            before, after, window = one["before"], one["after"], one["window"]
+            rows.append(
+                (
+                    f"{window['start']} to {window['end']}",
+                    window["scheduled_time"],
+                    _changed([_share(side["label_coverage"]) for side in (before, after) if side]),
+                    _changed([side["status"] for side in (before, after) if side]),
+                    one["why"].replace("_", " "),
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += [f"failed        {one['window']['scheduled_time']}: {one['error']}" for one in windows if one["error"]]
+    lines += [
+        f"left alone    {len(others[code])}: {words} (the latest scheduled {max(others[code])})"
+        for code, words in LEFT_ALONE.items()
+        if code in others
+    ]
+    return lines
+
+
+def _share(coverage: float | None) -> str:
+    return "–" if coverage is None else f"{coverage:.1%}"
+
+
+def _changed(sides: Sequence[str]) -> str:
+    return " -> ".join(dict.fromkeys(sides))
 
 
 def _side_by_side(found: Comparison) -> list[str]:

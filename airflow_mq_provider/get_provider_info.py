@@ -34,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["aws", "service"],
             },
         ],
-        "operators": _modules("operators", "sagemaker_compute", "stepwise"),
+        "operators": _modules("operators", "sagemaker_compute", "stepwise", own=("refresh",)),
         "sensors": _modules("sensors"),
         "hooks": _modules("hooks"),
         "triggers": _modules("triggers"),
@@ -90,9 +90,9 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _modules(room: str, *more: str) -> list[dict[str, Any]]:
-    """Return the modules of a room, those of SageMaker's side with `more` of them."""
-    found = {_INTEGRATION: ("model_quality",), _SAGEMAKER: ("sagemaker", *more)}
+def _modules(room: str, *more: str, own: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Return the modules of a room, those of SageMaker's side with `more` of them, ours with `own`."""
+    found = {_INTEGRATION: ("model_quality", *own), _SAGEMAKER: ("sagemaker", *more)}
     return [
         {"integration-name": name, "python-modules": [f"airflow_mq_provider.{room}.{module}" for module in modules]}
         for name, modules in found.items()

@@ -10,9 +10,10 @@ import hashlib
 import json
 import posixpath
 import re
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.monitor import BatchTransformInput, ModelQualityMonitor
@@ -67,6 +68,19 @@ def label_inputs(monitor: ModelQualityMonitor, window: Window, as_of: AsOf, stor
     """The labels of the hour folders from the window's start on that have ended by the as-of time (rule I2)."""
     hours = window.hours()
     return _inputs(_listed(storage, monitor.ground_truth_uri, hour_folder(hours[0]), hour_folder(as_of.time)))
+
+
+def label_listing(
+    monitor: ModelQualityMonitor, first: datetime, until: datetime, storage: Storage
+) -> list[StoredObject]:
+    """All labels of the hour folders from that of one time to that of another, which is left out, for `labels_among`."""
+    return _listed(storage, monitor.ground_truth_uri, hour_folder(first), hour_folder(until))
+
+
+def labels_among(listing: Sequence[StoredObject], first: datetime, until: datetime) -> Inputs:
+    """What `label_inputs` lists of a window that starts in the first hour, as of the second time, out of a longer listing."""
+    bounds = [bisect_left(listing, hour_folder(time), key=lambda one: one.key) for time in (first, until)]
+    return _inputs(listing[slice(*bounds)])
 
 
 def _listed(storage: Storage, root: str, first: str, until: str) -> list[StoredObject]:

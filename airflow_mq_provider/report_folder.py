@@ -12,14 +12,15 @@ from typing import Any
 from airflow_mq_provider.engines.task import ROWS_SUFFIX
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality import documents
+from airflow_mq_provider.quality.revisions import former_of
 from airflow_mq_provider.storage import Storage, join
-from airflow_mq_provider.window import Window
+from airflow_mq_provider.window import AsOf, Window, format_time
 
 REPORT, STATISTICS, VIOLATIONS = "report.json", "statistics.json", "constraint_violations.json"
 PAGE = "report.html"
 CONSTRAINTS = "constraints.json"
 REJECTED, MERGED, ADDED = "rejected.jsonl", "merged", "postprocessed"
-HANDOVER, REPLACES, STARTED = "merge.json", "replaces.json", "started"
+HANDOVER, FORMER, STARTED = "merge.json", "former.json", "started"
 MERGER, FLAT = "merger", "flat"
 MERGE_JOB, ANALYSIS_JOB = "merge-job.json", "analysis-job.json"
 
@@ -29,8 +30,13 @@ def about(monitor: ModelQualityMonitor, window: Window) -> dict[str, Any]:
     return {"monitor": monitor.name, "definition_hash": monitor.definition_hash(), "window": window.as_dict()}
 
 
-def clear(monitor: ModelQualityMonitor, window: Window, storage: Storage) -> dict[str, Any] | None:
-    """Take away what an earlier run left, its commit mark first; say whether that run was of something else (rule O2).
+def clear(
+    monitor: ModelQualityMonitor, window: Window, storage: Storage, *, as_of: AsOf | None = None
+) -> dict[str, Any] | None:
+    """Take away what an earlier run left, its commit mark first; return what is kept of its report (rule O2).
+
+    That is noted before the report goes, and with it up to when labels count that are about to be read: so a run that is
+    killed in between, or one after it, still knows what stood there.
 
     Raises:
         OutputError: the output cannot be written, which is told before the work.
@@ -39,19 +45,17 @@ def clear(monitor: ModelQualityMonitor, window: Window, storage: Storage) -> dic
     storage.write(join(prefix, MERGED, STARTED), b"")
     storage.sweep(prefix, deep=False)  # below it, another T may have its report
     storage.sweep(join(prefix, MERGED), deep=True)
-    note = join(prefix, MERGED, REPLACES)
-    replaces = read_json(storage, note)  # left by a run that was killed after it took the old report away
-    former = read_json(storage, join(prefix, REPORT))
-    if former is not None:
-        same = former.get("window") == window.as_dict() and former.get("definition_hash") == monitor.definition_hash()
-        replaces = None if same else {key: former.get(key) for key in ("window", "definition_hash", "status")}
-        if replaces is not None:
-            storage.write(note, documents.dumps(replaces))
+    note = join(prefix, MERGED, FORMER)
+    former = read_json(storage, note)  # left by a run that was killed after it took the old report away
+    standing = read_json(storage, join(prefix, REPORT))
+    if standing is not None:
+        former = former_of(standing) | {"again_as_of": None if as_of is None else format_time(as_of.time)}
+        storage.write(note, documents.dumps(former))
     storage.delete([join(prefix, REPORT)])
-    stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key not in (REPLACES, STARTED)]
+    stale = [one.uri for one in storage.list(join(prefix, MERGED)) if one.key not in (FORMER, STARTED)]
     stale += [one.uri for one in storage.list(join(prefix, ADDED))]
     storage.delete([*(join(prefix, name) for name in (PAGE, STATISTICS, VIOLATIONS, REJECTED)), *stale])
-    return replaces
+    return former
 
 
 def standing_handover(monitor: ModelQualityMonitor, window: Window, storage: Storage) -> dict[str, Any] | None:
@@ -86,7 +90,7 @@ def write_or_delete(storage: Storage, uri: str, document: Mapping[str, Any] | No
 
 def drop_working_files(prefix: str, storage: Storage, *, records: bool = False) -> None:
     """The rows in columns have served; what `keep_merged` asked for stays (rule O1). ``records``: nor did it ask for those."""
-    working = (ROWS_SUFFIX, HANDOVER, REPLACES, STARTED, MERGE_JOB, ANALYSIS_JOB)
+    working = (ROWS_SUFFIX, HANDOVER, FORMER, STARTED, MERGE_JOB, ANALYSIS_JOB)
     served = (f"{FLAT}/", f"{MERGER}/") if records else (f"{FLAT}/",)
     storage.delete(
         [

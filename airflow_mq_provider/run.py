@@ -35,6 +35,7 @@ from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.rejections import refuse_too_many
 from airflow_mq_provider.quality.report import RunResult, report_document
+from airflow_mq_provider.quality.revisions import replaced, revision
 from airflow_mq_provider.quality.states import MergeCounts, State, state_of
 from airflow_mq_provider.report_folder import (
     ADDED,
@@ -108,10 +109,10 @@ def merge(
     scripts = scripts_of(monitor, storage, allow=allow_scripts)
     as_of = as_of or ground_truth_as_of("schedule", window, max_delay=monitor.ground_truth_max_delay)
     prefix = monitor.report_prefix(window)
-    constraints_of(monitor, storage)  # bad ones are told before the work
+    constraints = constraints_of(monitor, storage)  # bad ones are told before the work
     captures = capture_inputs(monitor, window, storage)
     labels = label_inputs(monitor, window, as_of, storage)
-    replaces = clear(monitor, window, storage)
+    former = clear(monitor, window, storage, as_of=as_of)
     task = MergeTask(
         reading=reading(monitor),
         window=window,
@@ -133,8 +134,17 @@ def merge(
         "engine": engine,
         "capture_digest": captures.digest,
         "ground_truth_digest": labels.digest,
-        "replaces": replaces,
         "scripts": {name: script.as_dict() for name, script in scripts.items() if name == PREPROCESSOR},
+        "replaces": replaced(former, window.as_dict(), monitor.definition_hash()),
+        "revision": revision(
+            former,
+            window.as_dict(),
+            monitor.definition_hash(),
+            as_of=format_time(as_of.time),
+            capture_digest=captures.digest,
+            ground_truth_digest=labels.digest,
+            constraints={name: constraint.as_dict() for name, constraint in (constraints or {}).items()},
+        ),
         **counts.as_dict(),
         "merge_seconds": round(time.monotonic() - started, 3),
     }
@@ -231,6 +241,7 @@ def _judged(
         figures=figures(state, monitor.threshold) if state.records else None,
         scripts=scripts,
         replaces=merged["replaces"],
+        revision=merged["revision"],
     )
 
 

@@ -23,15 +23,16 @@ from airflow_mq_provider.quality.dataset import labelled_csv
 from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.report import RunResult
+from airflow_mq_provider.quality.revisions import replaced
 from airflow_mq_provider.quality.states import BinaryState, MergeCounts, MergedRows
 from airflow_mq_provider.report_folder import (
     FLAT,
+    FORMER,
     HANDOVER,
     MERGE_JOB,
     MERGED,
     MERGER,
     PAGE,
-    REPLACES,
     REPORT,
     STATISTICS,
     VIOLATIONS,
@@ -114,7 +115,10 @@ def hand_over_merger(
         "as_of_source": BY_MERGER,
         "capture_digest": None,
         "ground_truth_digest": None,
-        "replaces": read_json(storage, join(prefix, MERGED, REPLACES)),
+        "replaces": replaced(
+            read_json(storage, join(prefix, MERGED, FORMER)), window.as_dict(), monitor.definition_hash()
+        ),
+        "revision": None,  # nobody told which labels were read
         "merge_job": job,
         "without_rows": without_rows and list(without_rows),
         "merge_seconds": round(seconds, 3),
@@ -217,6 +221,7 @@ def report_of_jobs(
         engine=ON_SAGEMAKER,
         scripts=handover.get("scripts") or {},
         replaces=handover["replaces"],
+        revision=handover["revision"],
         jobs={"merge": handover.get("merge_job"), "analysis": job, "exit_message": exit_message},
     )
     if counts is not None and statistics is not None:

@@ -104,20 +104,25 @@ def read_monitor(task: MonitorTask, context: Context) -> ModelQualityMonitor:
     return monitor
 
 
-def open_monitor(task: MonitorTask, context: Context) -> OpenedMonitor:
-    """Return the task's monitor (`read_monitor`) with storage and window.
+def open_monitor(task: MonitorTask, context: Context, window: Window | None = None) -> OpenedMonitor:
+    """Return the task's monitor (`read_monitor`) with storage and window: that of the DAG run, unless another is given.
 
     Raises:
         MonitorError: the declaration is none; every fault is named.
         WindowError: the run gives no window.
         InputError: the file cannot be read.
     """
+    monitor = read_monitor(task, context)
+    storage, region = monitor_storage(task, monitor)
+    return OpenedMonitor(monitor, storage, region, window or run_window(monitor, context))
+
+
+def monitor_storage(task: MonitorTask, monitor: ModelQualityMonitor) -> tuple[Storage, str | None]:
+    """Return the storage that the task reaches its monitor's places by, and the region of S3."""
     from airflow_mq_provider.hooks.model_quality import storage_for
 
-    monitor = read_monitor(task, context)
     key = monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None
-    storage, region = storage_for(uris(monitor), **connection_of(task), kms_key_id=key)
-    return OpenedMonitor(monitor, storage, region, run_window(monitor, context))
+    return storage_for(uris(monitor), **connection_of(task), kms_key_id=key)
 
 
 def connection_of(task: OverConnection) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def report_asset(monitor_name: str) -> Asset:
     return Asset(f"x-model-quality://{monitor_name}")
 
 
-class _MonitorOperator(BaseOperator):
-    """What both operators of a run share: a monitor, a connection, an engine."""
+class MonitorOperator(BaseOperator):
+    """What operators share that work on a monitor themselves: its declaration, a connection, an engine."""
 
     template_fields: Sequence[str] = ("monitor", "aws_conn_id", "region_name", "verify")
     template_fields_renderers: ClassVar[dict[str, str]] = {"monitor": "json"}
@@ -74,8 +74,8 @@ class _MonitorOperator(BaseOperator):
         self.verify = verify
         self.botocore_config = botocore_config
 
-    def _open(self, context: Context) -> OpenedMonitor:
-        opened = open_monitor(self, context)
+    def _open(self, context: Context, window: Window | None = None) -> OpenedMonitor:
+        opened = open_monitor(self, context, window)
         self.log.info("%s", described(opened))
         return opened
 
@@ -157,7 +157,7 @@ def described(opened: OpenedMonitor) -> str:
     )
 
 
-class GroundTruthMergeOperator(TellsLineage, _MonitorOperator):
+class GroundTruthMergeOperator(TellsLineage, MonitorOperator):
     """Joins the labels to the captures of this run's window, and writes the merged rows under the report's prefix.
 
     Returns the hand-over for `QualityAnalysisOperator`: window, as-of time, counts, where the merged rows lie. A monitor or a
@@ -174,7 +174,7 @@ class GroundTruthMergeOperator(TellsLineage, _MonitorOperator):
             asked for where every URI is local, and what every operator takes.
     """
 
-    template_fields: Sequence[str] = (*_MonitorOperator.template_fields, "as_of")
+    template_fields: Sequence[str] = (*MonitorOperator.template_fields, "as_of")
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class GroundTruthMergeOperator(TellsLineage, _MonitorOperator):
         return handover
 
 
-class QualityAnalysisOperator(ReportingOperator, _MonitorOperator):
+class QualityAnalysisOperator(ReportingOperator, MonitorOperator):
     """Computes the metrics of the merged rows, judges them by the constraints, and writes the report.
 
     It succeeds wherever it could analyze, or could say why not (``NotJudged``): a bad model is a result, not a failure. It
@@ -228,7 +228,7 @@ class QualityAnalysisOperator(ReportingOperator, _MonitorOperator):
         **kwargs: As of `GroundTruthMergeOperator`.
     """
 
-    template_fields: Sequence[str] = (*_MonitorOperator.template_fields, "handover", "as_of")
+    template_fields: Sequence[str] = (*MonitorOperator.template_fields, "handover", "as_of")
 
     def __init__(
         self,
@@ -314,6 +314,8 @@ def event_of(
         "newest_window": newest,
         "report_uri": uri,
         "connection": dict(connection) if connection is not None else None,
+        "label_ages": merge["label_ages"],
+        "revision": report.get("revision"),
     }
 
 

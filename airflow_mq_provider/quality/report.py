@@ -33,6 +33,7 @@ class RunResult:
         figures: what charts show; None where there is nothing to draw.
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256`` of each.
         replaces: the window and definition of the report that stood in this place, where they were others.
+        revision: what stood there of the same window before labels came late.
         jobs: SageMaker's jobs that took part, and what the analysis said at its end.
     """
 
@@ -50,6 +51,7 @@ class RunResult:
     figures: Figures | None = None
     scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     replaces: Mapping[str, Any] | None = None
+    revision: Mapping[str, Any] | None = None
     jobs: Mapping[str, Any] | None = None
 
     @property
@@ -67,8 +69,8 @@ def report_document(
 ) -> dict[str, Any]:
     """The content of ``report.json``.
 
-    Every key is always there but ``scripts``, ``replaces``, ``jobs`` and ``cloudwatch``, which are where there is something
-    to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
+    Every key is always there but ``scripts``, ``replaces``, ``revision``, ``jobs`` and ``cloudwatch``, which are where
+    there is something to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
     started the run is not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
     Args:
@@ -103,7 +105,13 @@ def report_document(
     }
     if result.scripts:
         report["scripts"] = {name: dict(script) for name, script in result.scripts.items()}
-    for name, block in (("replaces", result.replaces), ("jobs", result.jobs), ("cloudwatch", cloudwatch)):
+    blocks_if_any = {
+        "replaces": result.replaces,
+        "revision": result.revision,
+        "jobs": result.jobs,
+        "cloudwatch": cloudwatch,
+    }
+    for name, block in blocks_if_any.items():
         if block is not None:
             report[name] = dict(block)
     return report

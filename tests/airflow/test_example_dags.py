@@ -54,6 +54,28 @@ def test_an_example_judges_a_window(
         assert (judged["status"], judged["window"]["source"]) == ("Completed", "params")
 
 
+def test_the_refresh_judges_again_what_the_minimal_example_judged(
+    churn: Churn, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    churn.hours(today - timedelta(days=6), 48, labelled=6)
+    document = json.dumps({"version": 0.0, "binary_classification_constraints": CONSTRAINTS}).encode()
+    Storage().write(join(churn.root, "baseline/constraints.json"), document)
+    monkeypatch.setenv("AIRFLOW_VAR_MODEL_QUALITY_ROOT", churn.root)
+    [minimal] = load("minimal").values()
+    runs.trigger(minimal, logical_date=f"{today - timedelta(days=1):%Y-%m-%dT00:00:00Z}", dag_run_id="late")
+    assert set(runs.finish(minimal, "late").values()) == {"success"}
+    churn.hours(today - timedelta(days=6), 48, labelled=8)
+    [dag] = load("refresh").values()
+    runs.trigger(dag, logical_date=None)
+    assert runs.finish(dag) == {"find_late_labels": "success", "judge_again": "success"}
+    [due] = runs.xcom(dag, "find_late_labels")
+    assert due["former"]["label_coverage"] == 0.75
+    folder = f"{today - timedelta(days=1):%Y/%m/%d/%H}"
+    report = json.loads(Storage().read(join(churn.root, "reports/churn/churn-model-quality", folder, "report.json")))
+    assert (report["merge"]["label_coverage"], report["revision"]["number"]) == (1.0, 1)
+
+
 def test_the_demo_dags_judge_the_demo_windows(
     tmp_path: Path, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +178,8 @@ def test_the_example_on_sagemaker_s_compute_judges_a_day(
 
 
 def test_every_example_is_tested() -> None:
-    tested = {"minimal", "with_sensors", "two_cadences", "on_sagemaker", "on_sagemaker_compute", "shadow", "demo"}
+    tested = {
+        "minimal", "with_sensors", "two_cadences", "refresh", "on_sagemaker", "on_sagemaker_compute", "shadow", "demo",
+    }  # fmt: skip
     retraining = "retrain_on_violation"  # by test_retraining.py
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {retraining, *(f"model_quality_{name}" for name in tested)}
