@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_mq_provider.exceptions import ModelQualityError
+from airflow_mq_provider.quality.ages import Arrival, LabelAges, arrival
 from airflow_mq_provider.quality.constraints import Constraint
 from airflow_mq_provider.quality.metrics import HEADLINES, metrics_of
 from airflow_mq_provider.window import parse_time
@@ -28,6 +29,19 @@ RECENT: Final = 30
 FAILED_RUNS: Final = 1000
 """How many failed DAG runs are looked at, newest first."""
 _EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a report revises: which revision it is, why it was made, and what was said before it."""
+
+    number: int
+    why: Sequence[str]
+    as_of: str
+    status: str
+    coverage: float | None
+    records: int | None
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +72,8 @@ class Verdict:
         run_type: what started the run.
         report_uri: where ``report.json`` lies.
         connection: by which it was written, None on a local disk.
+        label_ages: captures by the age of their label; None where nobody counted them.
+        revision: what the report that stood there said before labels came late, and why; None of a first report.
     """
 
     event: int
@@ -83,6 +99,8 @@ class Verdict:
     run_type: str
     report_uri: str
     connection: Mapping[str, Any] | None
+    label_ages: LabelAges | None = None
+    revision: Revision | None = None
 
     @property
     def window(self) -> tuple[datetime, datetime, datetime]:
@@ -139,6 +157,11 @@ class Monitor:
         """The newest window of its schedule; where there is none, the newest explicit one."""
         found = self.windows or self.explicit
         return found[-1] if found else None
+
+    @property
+    def arrival(self) -> Arrival | None:
+        """How coverage grows with the age of labels, over the windows of the schedule; None where too little is known."""
+        return arrival(one.now.label_ages for one in self.windows if one.now.label_ages is not None)
 
     @property
     def headlines(self) -> list[str]:
@@ -418,9 +441,26 @@ def _read(event: Any) -> Verdict | None:
             run_type=str(extra["run_type"]),
             report_uri=str(extra["report_uri"]),
             connection=extra["connection"],
+            label_ages=LabelAges.from_dict(extra["label_ages"]) if extra.get("label_ages") else None,
+            revision=_revision(extra.get("revision")),
         )
     except (AttributeError, KeyError, TypeError, ValueError, ModelQualityError):
         return None
+
+
+def _revision(block: Mapping[str, Any] | None) -> Revision | None:
+    if not block:
+        return None
+    before = block["before"]
+    return Revision(
+        number=int(block["number"]),
+        why=[str(code) for code in block["why"]],
+        as_of=str(before["ground_truth_as_of"]),
+        status=str(before["status"]),
+        coverage=None if before["label_coverage"] is None else float(before["label_coverage"]),
+        records=_counted(before["matched"]),
+        metrics=_numbers(before["metrics"]),
+    )
 
 
 def _plain(value: Any) -> Any:

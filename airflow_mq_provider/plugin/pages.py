@@ -10,7 +10,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from markupsafe import Markup
 
-from airflow_mq_provider.plugin.history import RECENT, Judged, Missing, Monitor, Verdict
+from airflow_mq_provider.plugin.history import RECENT, Judged, Missing, Monitor, Revision, Verdict
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import (
     SMALL_CROSS,
@@ -32,13 +32,17 @@ from airflow_mq_provider.publish.page import (
     terms,
 )
 from airflow_mq_provider.publish.text import apart, count, duration, joined, moment, name, number, percent, shown
+from airflow_mq_provider.quality.ages import proposed_offsets
 from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, WITH_VIOLATIONS
 from airflow_mq_provider.quality.metrics import metrics_of
+from airflow_mq_provider.quality.revisions import CAPTURES_CHANGED, CONSTRAINTS_CHANGED, LABELS_CAME_LATE
 from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION
 from airflow_mq_provider.window import format_time
 
 RANGES: Final = (30, 200, 1000)
 """How many of a monitor's latest runs its page shows, to choose from."""
+PROPOSED: Final = (0.95, 0.99)
+"""Shares of the labels for which offsets are proposed."""
 ROWS: Final = 100
 """How many windows its table names."""
 
@@ -48,6 +52,11 @@ _WORDS: Final = {
     COMPLETED: result("good", SMALL_TICK, "within"),
     WITH_VIOLATIONS: result("bad", SMALL_CROSS, "worse"),
     NOT_JUDGED: result("unsure", SMALL_DASH, "not judged"),
+}
+_WHY: Final = {
+    LABELS_CAME_LATE: "labels came late",
+    CAPTURES_CHANGED: "captures changed",
+    CONSTRAINTS_CHANGED: "other constraints",
 }
 _ORDER: Final = {WITH_VIOLATIONS: 0, NOT_JUDGED: 1, COMPLETED: 3}
 
@@ -240,7 +249,12 @@ def monitor_page(monitor: Monitor, metric: str, runs: int) -> str:
         )
         return _document(f"{monitor.name}: model quality", told)
     now = monitor.last.now
-    sections = [_over_time(monitor, metric, runs), _others(monitor, metric, runs), _windows(monitor, metric)]
+    sections = [
+        _over_time(monitor, metric, runs),
+        _others(monitor, metric, runs),
+        _arrival(monitor),
+        _windows(monitor, metric),
+    ]
     body = Markup("<header>\n{}\n{}\n{}\n</header>\n<main>\n{}\n</main>").format(
         head, _lead(now), _facts(monitor, now), joined(sections, "\n")
     )
@@ -427,6 +441,58 @@ def _others(monitor: Monitor, metric: str, runs: int) -> Markup:
     return section("others", "Everything else", Markup('<div class="charts several">{}</div>').format(joined(figures)))
 
 
+def _arrival(monitor: Monitor) -> Markup:
+    """How coverage grows with the age of labels, and the offsets that would have seen most of them."""
+    found = monitor.arrival
+    if found is None or monitor.last is None:
+        return Markup()
+    points = [(0.0, 0.0), *((age / 24, coverage) for age, coverage in found.curve)]
+    shares = [(share, found.age_of(share)) for share in PROPOSED]
+    end = points[-1][0]
+    frame = charts.Frame((0, end), (0, 1), height=260, width=720, left=64, right=16, top=12)
+    parts = [
+        charts.axes(
+            frame,
+            charts.ticks(0, end),
+            [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)],
+            ("age of the label, days", "captures with a label"),
+        ),
+        charts.line(frame, "curve", points),
+    ]
+    parts += [
+        charts.dot(
+            frame, "inside", age / 24, dict(found.curve)[age], f"{percent(share)} of the labels within {_age(age)}"
+        )
+        for share, age in shares
+    ]
+    window = monitor.last.now
+    rows = [
+        Markup('<tr><th scope="row">{}</th><td>{}</td><td><code>{}</code></td><td><code>{}</code></td></tr>').format(
+            percent(share), _age(age), *proposed_offsets(age, window.end - window.start)
+        )
+        for share, age in shares
+    ]
+    head = heads(("Labels seen", ""), ("Have come within", ""), ("start_time_offset", ""), ("end_time_offset", ""))
+    told = (
+        f"{percent(found.coverage)} of the captures have a label after {_age(found.curve[-1][0])}, the latest age that these "
+        f"{count(found.captures, 'capture')} tell of. Windows of {duration(window.end - window.start)} with the offsets below "
+        "would have seen so many of those labels, of their youngest captures too."
+    )
+    drawn = charts.drawing(frame, "arrival", *parts)
+    return section(
+        "label-age",
+        "How late labels come",
+        Markup('<div class="history narrow">{}</div>').format(
+            figure("arrival", "Coverage by the age of labels", drawn, told)
+        ),
+        table("Offsets that would have seen most labels", head, rows, "offsets"),
+    )
+
+
+def _age(hours: int) -> str:
+    return duration(timedelta(hours=hours))
+
+
 def _windows(monitor: Monitor, metric: str) -> Markup:
     newest = sorted(
         (*monitor.windows, *monitor.explicit), key=lambda one: (one.now.scheduled, one.now.start), reverse=True
@@ -476,20 +542,26 @@ def _window_row(one: Judged, metric: str) -> Markup:
 
 
 def _revisions(one: Judged, metric: str) -> Markup:
-    if not one.before:
+    """What was said of a window before: by the events, and by the latest report where theirs is not among them."""
+    revision = one.now.revision
+    formers: list[Verdict | Revision] = list(one.before)
+    if revision is not None and revision.as_of not in {before.as_of for before in one.before}:
+        formers.append(revision)
+    if not formers:
         return _NONE
-    return joined(
-        (
-            Markup("{} {}, {} labelled<small>labels as of {}</small>").format(
-                _WORDS.get(before.status, before.status),
-                number(before.metrics.get(metric, math.nan)),
-                percent(before.coverage),
-                moment(before.as_of),
-            )
-            for before in one.before
-        ),
-        Markup("<br>"),
-    )
+    told = [
+        Markup('<span class="result">{}</span> {}, {} labelled<small>labels as of {}</small>').format(
+            _WORDS.get(before.status, before.status),
+            number(before.metrics[metric]) if metric in before.metrics else "",
+            percent(before.coverage),
+            moment(before.as_of),
+        )
+        for before in formers
+    ]
+    if revision is not None:
+        why = ", ".join(_WHY.get(code, code) for code in revision.why)
+        told.append(Markup("<small>revision {}: {}</small>").format(revision.number, why))
+    return joined(Markup("<div>{}</div>").format(one) for one in told)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------

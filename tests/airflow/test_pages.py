@@ -215,6 +215,63 @@ def test_what_sagemaker_s_merger_did_not_count_is_shown_as_not_known(airflow_db:
     assert "None" not in pages.monitor_page(found, "recall", 30)
 
 
+REVISION = {
+    "number": 1,
+    "why": ["labels_came_late"],
+    "before": {
+        "ground_truth_as_of": "2026-11-10T09:00:00Z",
+        "status": "Completed",
+        "matched": 75,
+        "label_coverage": 0.75,
+        "metrics": {"recall": 0.8},
+        "violations": [],
+    },
+}
+AGES = {"labelled": {"1": 500, "24": 270, "30": 20, "48": 10}, "unlabelled": {"168": 200}}
+
+
+def page_of(name: str, dag_id: str) -> str:
+    from airflow_mq_provider.plugin import pages
+
+    found = of(name, {dag_id})
+    assert found is not None
+    return re.sub(r"<style>.*?</style>", "", pages.monitor_page(found, "recall", 30), flags=re.DOTALL)
+
+
+def test_a_revision_is_told_with_its_reason_and_once(airflow_db: None) -> None:
+    name, dag_id = fresh()
+    later = extra(records=99, ground_truth_as_of="2026-11-12T00:00:00Z", revision=REVISION)
+    put(name, dag_id, extra(), later)
+    text = page_of(name, dag_id)
+    assert text.count("revision 1: labels came late") == 1
+    assert text.count("75.0% labelled") == 1
+
+
+def test_a_revision_is_told_where_the_event_of_what_it_revises_is_gone(airflow_db: None) -> None:
+    name, dag_id = fresh()
+    put(name, dag_id, extra(records=99, ground_truth_as_of="2026-11-12T00:00:00Z", revision=REVISION))
+    text = page_of(name, dag_id)
+    assert "0.8000, 75.0% labelled<small>labels as of" in text
+    assert "revision 1: labels came late" in text
+
+
+def test_how_late_labels_come_is_drawn_with_offsets_that_would_have_seen_them(airflow_db: None) -> None:
+    name, dag_id = fresh()
+    put(name, dag_id, extra(label_ages=AGES))
+    text = page_of(name, dag_id)
+    assert "80.0% of the captures have a label after 7 days" in text
+    offsets = [
+        re.findall(r"<code>(.*?)</code>", row) for row in re.findall(r"<tr><th.*?</tr>", text) if "<code>" in row
+    ]
+    assert offsets == [["-P1DT1H", "-P1D"], ["-P2DT1H", "-P2D"]]
+
+
+def test_where_no_label_s_age_is_known_no_curve_is_drawn(airflow_db: None) -> None:
+    name, dag_id = fresh()
+    put(name, dag_id, extra(label_ages=None))
+    assert "How late labels come" not in page_of(name, dag_id)
+
+
 def test_more_monitors_and_more_windows_cost_no_more_queries(airflow_db: None) -> None:
     from airflow import settings
     from airflow.utils.session import create_session
@@ -523,6 +580,24 @@ def test_the_tab_of_a_run_shows_its_report(site: Site, chromium: Any, judged: Ca
     assert "Worse than its constraints" in chromium.find_element("css selector", ".verdict").text
     assert ours(chromium) == []
     chromium.switch_to.default_content()
+
+
+def test_a_monitor_s_page_shows_revisions_and_how_late_labels_come(
+    site: Site, chromium: Any, judged: Callable[[str], Any]
+) -> None:
+    name, _ = fresh()
+    dag = judged(name)
+    put(name, dag.dag_id, extra(records=99, revision=REVISION, label_ages=AGES))
+    chromium.get(f"{site.address}/model-quality/monitor?name={name}")
+    assert "revision 1: labels came late" in chromium.find_element("css selector", ".runs").text
+    assert len(chromium.find_elements("css selector", "[aria-labelledby=label-age] [role=img] .curve")) == 1
+    assert len(chromium.find_elements("css selector", "[aria-labelledby=label-age] [role=img] .inside")) == 2
+    assert "-P2DT1H" in chromium.find_element("css selector", ".offsets").text
+    whole = chromium.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
+    assert whole
+    assert ours(chromium) == []
 
 
 def test_hostile_names_run_no_script_and_make_no_element(
