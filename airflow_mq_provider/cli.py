@@ -540,6 +540,7 @@ _DOCUMENTS = {"page": "report.html", "report": "report.json"}
 def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -> list[str]:
     """A report as compact text: what was judged, each metric against its constraint, where all of it lies, what is next."""
     from airflow_mq_provider.publish.html import NEXT_STEPS
+    from airflow_mq_provider.quality.metrics import violation_name
 
     window, capture, labels, merge = (report[name] for name in ("window", "capture", "ground_truth", "merge"))
     coverage = "none" if merge["label_coverage"] is None else f"{merge['label_coverage']:.1%}"
@@ -560,17 +561,18 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in block["rejected"].items())
             lines.append(f"rejected      {side}: {reasons}")
     metrics = {name: metric for name, metric in report["metrics"].items() if "value" in metric}
-    judged = report["status"] != "NotJudged"
+    violations = {one["metric_name"]: one for one in report["violations"]}
     width = max(map(len, metrics), default=0)
     lines += [
-        f"  {name:<{width}}  {_held(metric, (constraints or {}).get(name), judged)}" for name, metric in metrics.items()
+        f"  {name:<{width}}  {_held(metric, (constraints or {}).get(name), violations.get(violation_name(name)))}"
+        for name, metric in metrics.items()
     ]
     lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
     if cloudwatch := report.get("cloudwatch"):
         came = f"{cloudwatch['metrics']} metrics in {cloudwatch['namespace']}"
         lines.append(f"cloudwatch    {cloudwatch['status']}: {cloudwatch['reason'] or came}")
     lines += [f"{name:<13} {report['output']}/{document}" for name, document in _DOCUMENTS.items()]
-    if not judged:
+    if report["status"] == "NotJudged":
         lines.append(f"next          {NEXT_STEPS[report['reason_code']]}")
     return lines
 
@@ -646,15 +648,18 @@ def _count(block: Mapping[str, Any], name: str, words: str | None = None) -> str
     return f"{block[name]:,} {words}"
 
 
-def _held(metric: Mapping[str, Any], constraint: Any, judged: bool) -> str:
+def _held(metric: Mapping[str, Any], constraint: Any, violation: Mapping[str, Any] | None) -> str:
+    from airflow_mq_provider.publish.text import sd_beyond
+
     value = metric["value"]
     text = f"{value:>10}" if isinstance(value, str) else f"{value:>10.4g}"
     if constraint is None:
         return text
-    beyond = judged and not isinstance(value, str) and constraint.violated_by(value)
-    return (
-        f"{text}  {_BOUNDS[constraint.comparison_operator]} {constraint.threshold:.4g}{'  VIOLATED' if beyond else ''}"
-    )
+    text += f"  {_BOUNDS[constraint.comparison_operator]} {constraint.threshold:.4g}"
+    if violation is None:
+        return text
+    far = sd_beyond(float(violation["sd_beyond"]), constraint.comparison_operator, violation["within_noise"])
+    return f"{text}  VIOLATED" + (f", {far}" if far else "")
 
 
 def _limit(constraint: Mapping[str, Any]) -> str:

@@ -497,6 +497,7 @@ class ModelQualityMonitor(_Declared):
     min_records: Annotated[int, Field(strict=True, ge=1)] = 1
     min_label_coverage: Ratio = 0.0
     max_rejected_ratio: Ratio = 0.05
+    noise_sd: Annotated[float, Field(strict=True, gt=0)] | None = None
     keep_merged: Literal["parquet", "jsonl"] | None = None
     keep_rejected: Literal["lines", "references"] = "lines"
     ground_truth_max_delay: Annotated[str, AfterValidator(_delay)] | None = None

@@ -224,7 +224,13 @@ def _judged(
     judgement = None
     if constraints is not None and statistics is not None:
         judgement = judge(statistics.metrics, constraints, monitor.problem_type)
-    outcome = verdict(counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage)
+    outcome = verdict(
+        counts,
+        judgement,
+        min_records=monitor.min_records,
+        min_label_coverage=monitor.min_label_coverage,
+        noise_sd=monitor.noise_sd,
+    )
     return RunResult(
         monitor=monitor,
         window=window,

@@ -198,11 +198,15 @@ def report_of_jobs(
         outcome = Verdict(NOT_JUDGED, reason, code)
     elif counts is not None:
         outcome = verdict(
-            counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage
+            counts,
+            judgement,
+            min_records=monitor.min_records,
+            min_label_coverage=monitor.min_label_coverage,
+            noise_sd=monitor.noise_sd,
         )
     else:
         rows = statistics.item_count if statistics is not None else None
-        outcome = verdict_of_rows(rows or 0, judgement, min_records=monitor.min_records)
+        outcome = verdict_of_rows(rows or 0, judgement, min_records=monitor.min_records, noise_sd=monitor.noise_sd)
     if outcome.status == NOT_JUDGED:
         judgement = None
         # no list of violations may look like a clean bill

@@ -304,6 +304,7 @@ def event_of(
         "standard_deviations": {name: metric["standard_deviation"] for name, metric in found.items()},
         "constraints": report["constraints"],
         "violations": [by_sagemaker[violation["metric_name"]] for violation in report["violations"]],
+        "within_noise": [by_sagemaker[one["metric_name"]] for one in report["violations"] if one["within_noise"]],
         "not_judged": [one["metric_name"] for one in report["not_judged"]],
         "records": merge["matched"],
         "captures": report["capture"]["used"],

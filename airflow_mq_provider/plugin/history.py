@@ -42,6 +42,7 @@ class Revision:
     coverage: float | None
     records: int | None
     metrics: Mapping[str, float]
+    violations: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Verdict:
         deviations: standard deviations, NaN where there are none.
         constraints: that the run was held against.
         violations: names of the metrics beyond them.
+        noise: those of them that are within noise.
         records: rows that were analyzed, None where nobody counted them, as next.
         captures: in the window.
         coverage: share of the captures with a label, None where there is none.
@@ -92,6 +94,7 @@ class Verdict:
     deviations: Mapping[str, float]
     constraints: Mapping[str, Constraint]
     violations: Collection[str]
+    noise: Collection[str]
     records: int | None
     captures: int | None
     coverage: float | None
@@ -434,6 +437,7 @@ def _read(event: Any) -> Verdict | None:
                 for name, one in extra["constraints"].items()
             },
             violations=frozenset(extra["violations"]),
+            noise=frozenset(extra.get("within_noise", ())),  # events of earlier versions do not say
             records=_counted(extra["records"]),
             captures=_counted(extra["captures"]),
             coverage=None if extra["label_coverage"] is None else float(extra["label_coverage"]),
@@ -460,6 +464,7 @@ def _revision(block: Mapping[str, Any] | None) -> Revision | None:
         coverage=None if before["label_coverage"] is None else float(before["label_coverage"]),
         records=_counted(before["matched"]),
         metrics=_numbers(before["metrics"]),
+        violations=frozenset(map(str, before["violations"])),
     )
 
 

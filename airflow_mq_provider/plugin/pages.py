@@ -31,12 +31,23 @@ from airflow_mq_provider.publish.page import (
     table,
     terms,
 )
-from airflow_mq_provider.publish.text import apart, count, duration, joined, moment, name, number, percent, shown
+from airflow_mq_provider.publish.text import (
+    apart,
+    count,
+    duration,
+    joined,
+    moment,
+    name,
+    number,
+    percent,
+    sd_beyond,
+    shown,
+)
 from airflow_mq_provider.quality.ages import proposed_offsets
-from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, WITH_VIOLATIONS
+from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, WITH_VIOLATIONS, Violation
 from airflow_mq_provider.quality.metrics import metrics_of
 from airflow_mq_provider.quality.revisions import CAPTURES_CHANGED, CONSTRAINTS_CHANGED, LABELS_CAME_LATE
-from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION
+from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION, Metric
 from airflow_mq_provider.window import format_time
 
 RANGES: Final = (30, 200, 1000)
@@ -58,6 +69,7 @@ _WHY: Final = {
     CAPTURES_CHANGED: "captures changed",
     CONSTRAINTS_CHANGED: "other constraints",
 }
+_WITHIN_NOISE: Final = result("good", SMALL_TICK, "within noise")
 _ORDER: Final = {WITH_VIOLATIONS: 0, NOT_JUDGED: 1, COMPLETED: 3}
 
 
@@ -174,7 +186,7 @@ def _row(monitor: Monitor) -> Markup:
         kind = Markup("<small>{}</small>").format(_PROBLEMS[now.problem_type])
         cells = [
             Markup("{}<small>to {}</small>").format(_time(now.start), _time(now.end)),
-            Markup('<span class="result">{}</span>{}').format(_WORDS.get(now.status, now.status), _beyond(now)),
+            Markup('<span class="result">{}</span>{}').format(_word(now), _beyond(now)),
             _lines(monitor),
             Markup("{}{}<small>{}</small>").format(
                 percent(now.coverage),
@@ -189,6 +201,21 @@ def _row(monitor: Monitor) -> Markup:
         kind,
         joined(Markup('<td class="{}">{}</td>').format(one, cell) for one, cell in zip(classes, body, strict=True)),
     )
+
+
+def _word(now: Verdict | Revision) -> Markup:
+    """The status, as a sign and in words."""
+    if now.status == COMPLETED and now.violations:
+        return _WITHIN_NOISE
+    return _WORDS.get(now.status, Markup("{}").format(now.status))
+
+
+def _far(now: Verdict, metric: str) -> str:
+    """How far a violated metric is beyond its limit, after a comma."""
+    value = Metric(now.metrics.get(metric, math.nan), now.deviations.get(metric, math.nan))
+    limit = now.constraints[metric]
+    far = sd_beyond(Violation(metric, value, limit).sd_beyond, limit.comparison_operator, metric in now.noise)
+    return f", {far}" if far else ""
 
 
 def _beyond(now: Verdict) -> Markup:
@@ -269,10 +296,19 @@ def _lead(now: Verdict) -> Markup:
                 limit = now.constraints[metric]
                 value, bound = apart(now.metrics.get(metric, math.nan), limit.threshold)
                 word = "at most" if limit.comparison_operator == GREATER else "at least"
-                told.append(Markup("<strong>{}</strong> {}, limit {} {}").format(metric, value, word, bound))
+                told.append(
+                    Markup("<strong>{}</strong> {}, limit {} {}{}").format(
+                        metric, value, word, bound, _far(now, metric)
+                    )
+                )
         more = Markup("; and {} more").format(len(told) - 3) if len(told) > 3 else Markup()
-        return Markup('<p class="lead big"><span class="bad">Worse than its constraints</span></p><p>{}{}</p>').format(
-            joined(told[:3], "; "), more
+        kind, lead = (
+            ("good", "Within noise of its constraints")
+            if now.status == COMPLETED
+            else ("bad", "Worse than its constraints")
+        )
+        return Markup('<p class="lead big"><span class="{}">{}</span></p><p>{}{}</p>').format(
+            kind, lead, joined(told[:3], "; "), more
         )
     if now.status == NOT_JUDGED:
         return Markup('<p class="lead big"><span class="unsure">Not judged</span></p><p>{}</p>').format(
@@ -396,7 +432,7 @@ def _point(frame: charts.Frame, at: float, value: float, one: Judged, metric: st
     limit = now.constraints.get(metric)
     told = f"{format_time(now.scheduled)}: {number(value)}" + (f", limit {number(limit.threshold)}" if limit else "")
     if metric in now.violations:
-        mark = charts.symbol(frame, "beyond", at, value, "cross", f"{told}, beyond")
+        mark = charts.symbol(frame, "beyond", at, value, "cross", f"{told}, beyond{_far(now, metric)}")
     elif now.status == NOT_JUDGED:
         mark = charts.dot(frame, "unjudged", at, value, f"{told}, not judged", 4)
     else:
@@ -527,7 +563,7 @@ def _window_row(one: Judged, metric: str) -> Markup:
     cells = [
         ("", Markup("{}{}").format(_time(now.scheduled), tag)),
         ("", Markup("{}<small>{}</small>").format(_time(now.start), duration(now.end - now.start))),
-        ("result", _WORDS.get(now.status, Markup("{}").format(now.status))),
+        ("result", _word(now)),
         ("n", Markup("{}{}").format(text, spread)),
         ("n", bound),
         ("n", percent(now.coverage)),
@@ -536,7 +572,7 @@ def _window_row(one: Judged, metric: str) -> Markup:
         ("short", Markup("{} · {}").format(_report(now, "report"), _run(now, "run"))),
     ]
     return Markup("<tr{}>{}</tr>").format(
-        Markup(' class="violated"') if now.violations else "",
+        Markup(' class="violated"') if now.status == WITH_VIOLATIONS else "",
         joined(Markup('<td class="{}">{}</td>').format(kind, cell) for kind, cell in cells),
     )
 
@@ -551,7 +587,7 @@ def _revisions(one: Judged, metric: str) -> Markup:
         return _NONE
     told = [
         Markup('<span class="result">{}</span> {}, {} labelled<small>labels as of {}</small>').format(
-            _WORDS.get(before.status, before.status),
+            _word(before),
             number(before.metrics[metric]) if metric in before.metrics else "",
             percent(before.coverage),
             moment(before.as_of),
@@ -582,7 +618,7 @@ def run_page(verdicts: Mapping[str, Verdict], chosen: str) -> str:
         '<a href="{}">over time</a><a href="{}">report alone</a>{}</nav>'
     ).format(
         shown(chosen),
-        _WORDS.get(now.status, now.status),
+        _word(now),
         _address(chosen),
         _report_address(now),
         Markup("<span>also judged: {}</span>").format(joined(others, ", ")) if others else "",

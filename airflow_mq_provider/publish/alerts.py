@@ -14,7 +14,7 @@ from typing import Any, Final
 from markupsafe import escape
 
 from airflow_mq_provider.exceptions import ModelQualityError
-from airflow_mq_provider.publish.text import count, number, percent
+from airflow_mq_provider.publish.text import count, number, percent, sd_beyond
 from airflow_mq_provider.quality.constraints import NOT_JUDGED, WITH_VIOLATIONS
 
 POLICIES: Final = ("first", "every")
@@ -129,7 +129,8 @@ class Alert:
 def alert_of(kind: str, verdict: Mapping[str, Any]) -> Alert:
     """Write the message of a verdict: the summary that `QualityAnalysisOperator` returns."""
     monitor, window, merge = verdict["monitor"], verdict["window"], verdict["merge"]
-    title = f"{monitor}: {_TITLES[kind]}"
+    near = kind == RECOVERED and verdict["reason_code"] == "within_noise"
+    title = f"{monitor}: {_WITHIN_NOISE if near else _TITLES[kind]}"
     violations = [_violated(one, verdict["metrics"]) for one in verdict["violations"]]
     if kind == WORSE:
         lines = violations[:_TOLD]
@@ -169,19 +170,22 @@ _TITLES: Final = {
     UNJUDGED: "the model could not be judged",
 }
 
+_WITHIN_NOISE: Final = "the model is beyond its constraints by no more than noise"
+
 _CAPITAL: Final = re.compile("[A-Z]")
 _THRESHOLD: Final = re.compile(r"'([^']+)'\Z")
 
 
-def _violated(violation: Mapping[str, str], metrics: Mapping[str, Any]) -> str:
-    """A violation in words; `documents.violation_block` wrote it, with the rates in camel case as SageMaker does."""
+def _violated(violation: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """A violation of ``report.json`` in words; it has the rates in camel case, as SageMaker does."""
     name = _CAPITAL.sub(lambda capital: f"_{capital[0].lower()}", violation["metric_name"])
     limit = _THRESHOLD.search(violation["description"])
     bound = "at least" if violation["constraint_check_type"] == "LessThanThreshold" else "at most"
     value = metrics[name]["value"] if name in metrics else None
     if limit is None or not isinstance(value, float | int):
-        return violation["description"]
-    return f"{name} is {number(value)}, and should be {bound} {number(float(limit[1]))}"
+        return str(violation["description"])
+    far = sd_beyond(float(violation["sd_beyond"]), violation["constraint_check_type"], violation["within_noise"])
+    return f"{name} is {number(value)}, and should be {bound} {number(float(limit[1]))}" + (f" ({far})" if far else "")
 
 
 _BLOCK_LENGTH: Final = 2900  # Slack takes 3000 characters in a block of text

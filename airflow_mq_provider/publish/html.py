@@ -41,9 +41,10 @@ from airflow_mq_provider.publish.text import (
     name,
     number,
     percent,
+    sd_beyond,
     shown,
 )
-from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, Constraint, without_value
+from airflow_mq_provider.quality.constraints import COMPLETED, GREATER, NOT_JUDGED, Constraint, Violation, without_value
 from airflow_mq_provider.quality.metrics import metrics_of
 from airflow_mq_provider.quality.records import REASONS
 from airflow_mq_provider.quality.report import RunResult
@@ -117,7 +118,7 @@ def report_page(run: RunResult) -> bytes:
         "<body>\n{symbols}\n{header}\n<main>\n{sections}\n</main>\n{footer}\n</body>\n</html>\n"
     ).format(
         policy=policy,
-        title=f"{run.monitor.name}: {_STATUS[run.verdict.status].title}, {window}",
+        title=f"{run.monitor.name}: {_title(run)}, {window}",
         style=style,
         symbols=charts.SYMBOLS,
         header=_header(run),
@@ -154,6 +155,12 @@ _STATUS: Final = {
 }
 
 
+def _title(run: RunResult) -> str:
+    if run.verdict.code == "within_noise":
+        return "within noise of its constraints"
+    return _STATUS[run.verdict.status].title
+
+
 def _header(run: RunResult) -> Markup:
     status = _STATUS[run.verdict.status]
     return Markup(
@@ -180,7 +187,16 @@ def _verdict(run: RunResult) -> Markup:
         ).format(reason, told, NEXT_STEPS[run.verdict.code])
     violations = run.judgement.violations
     judged = len(violations) + len(run.judgement.within)
-    if violations:
+    if run.verdict.code == "within_noise":
+        lead = Markup(
+            '<strong class="good">Within noise:</strong> {} of {} beyond {}, by no more than {:g} standard deviations'
+        ).format(
+            len(violations),
+            count(judged, "metric"),
+            "its constraint" if len(violations) == 1 else "their constraints",
+            run.monitor.noise_sd,
+        )
+    elif violations:
         lead = Markup('<strong class="bad">Worse than its constraints</strong> in {} of {}').format(
             len(violations), count(judged, "metric")
         )
@@ -192,8 +208,13 @@ def _verdict(run: RunResult) -> Markup:
     for violation in violations[:_VIOLATIONS_TOLD]:
         value, limit = apart(violation.metric.value, violation.constraint.threshold)
         items.append(
-            Markup("<li><strong>{}</strong> {}{}, limit {} {}</li>").format(
-                violation.metric_name, value, plus_minus(violation.metric), _bound(violation.constraint), limit
+            Markup("<li><strong>{}</strong> {}{}, limit {} {}{}</li>").format(
+                violation.metric_name,
+                value,
+                plus_minus(violation.metric),
+                _bound(violation.constraint),
+                limit,
+                _far(violation, run.monitor.noise_sd),
             )
         )
     if len(violations) > _VIOLATIONS_TOLD:
@@ -208,6 +229,13 @@ def _verdict(run: RunResult) -> Markup:
     return Markup('<p class="lead">{}{}</p>{}').format(
         lead, ":" if violations else ".", Markup("\n<ul>{}</ul>").format(joined(items)) if items else ""
     )
+
+
+def _far(violation: Violation, noise_sd: float | None) -> str:
+    """How far beyond, after a comma."""
+    operator = violation.constraint.comparison_operator
+    far = sd_beyond(violation.sd_beyond, operator, violation.within_noise(noise_sd))
+    return f", {far}" if far else ""
 
 
 def _bound(constraint: Constraint) -> str:
@@ -306,6 +334,7 @@ def _when(run: RunResult) -> Markup:
 _RESULTS: Final = {
     "within": result("good", SMALL_TICK, "within"),
     "violated": result("bad", SMALL_CROSS, "violated"),
+    "within noise": result("unsure", SMALL_CROSS, "violated, within noise"),
     "not judged": result("unsure", SMALL_DASH, "not judged"),
     None: Markup('<span class="quiet">no constraint</span>'),
 }
@@ -320,7 +349,9 @@ def _metrics(run: RunResult) -> Markup | None:
     judged = run.judgement
     results = dict.fromkeys(constraints, "not judged")
     results |= dict.fromkeys(judged.within if judged else (), "within")
-    results |= dict.fromkeys([one.metric_name for one in judged.violations] if judged else (), "violated")
+    for violation in judged.violations if judged else ():
+        noise = violation.within_noise(run.monitor.noise_sd)
+        results[violation.metric_name] = "within noise" if noise else "violated"
     reasons = {
         one: reason for one in constraints if (reason := without_value(one, found, run.problem_type)) is not None
     }
@@ -339,7 +370,7 @@ def _metrics(run: RunResult) -> Markup | None:
             Markup('<td class="n">{}</td>').format(_value(metric, value)),
             Markup('<td class="n">{}</td>').format(limit),
             Markup('<td class="picture wide">{}</td>').format(
-                _gauge(run, one, metric, constraint, result == "violated")
+                _gauge(run, one, metric, constraint, result in ("violated", "within noise"))
             ),
             Markup('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)),
             Markup('<td class="result">{}</td>').format(_RESULTS[result]),

@@ -10,6 +10,8 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from airflow_mq_provider.quality.constraints import LESS
+
 SHOWN_LENGTH: Final = 200
 
 # Categories whose characters have no form of their own, or change that of others: controls, directions, halves of pairs,
@@ -85,6 +87,14 @@ def apart(value: float, limit: float) -> tuple[str, str]:
         if texts[0] != texts[1] or value == limit:
             return texts
     return repr(value), repr(limit)
+
+
+def sd_beyond(deviations: float, comparison_operator: str, within_noise: bool) -> str:
+    """How far beyond its limit a value is: ``0.8 sd below: within noise``; nothing where that is unknown or endless."""
+    if not (math.isfinite(deviations) and deviations > 0):
+        return ""
+    side = "below" if comparison_operator == LESS else "above"
+    return f"{deviations:.1f} sd {side}" + (": within noise" if within_noise else "")
 
 
 def count(rows: int, noun: str = "") -> str:

@@ -19,6 +19,9 @@ COMPLETED: Final = "Completed"
 WITH_VIOLATIONS: Final = "CompletedWithViolations"
 NOT_JUDGED: Final = "NotJudged"
 
+NOISE_SD: Final = 2.0
+"""Up to so many standard deviations beyond its constraint a violation is marked as noise, unless the monitor says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
@@ -45,6 +48,24 @@ class Violation:
     metric_name: str
     metric: Metric
     constraint: Constraint
+
+    @property
+    def sd_beyond(self) -> float:
+        """How many of its standard deviations the value lies beyond the threshold.
+
+        NaN where there is no value or no standard deviation; infinite where that is 0. Negative where the value lies on the
+        harmless side: another judge listed it.
+        """
+        distance = self.metric.value - self.constraint.threshold
+        if self.constraint.comparison_operator == LESS:
+            distance = -distance
+        if self.metric.standard_deviation == 0 and distance:
+            return distance * math.inf
+        return distance / self.metric.standard_deviation if distance else distance
+
+    def within_noise(self, noise_sd: float | None = None) -> bool:
+        """Whether the value lies at most `noise_sd` standard deviations beyond, `NOISE_SD` where None. Unknown is no."""
+        return self.sd_beyond <= (NOISE_SD if noise_sd is None else noise_sd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +104,9 @@ class Verdict:
     Attributes:
         status: ``Completed``, ``CompletedWithViolations`` or ``NotJudged``.
         reason: a sentence with the numbers.
-        code: the reason as one word, for programs: ``within_constraints``; ``violations``; ``no_captures``,
-            ``no_labels``, ``no_matches``, ``too_few_records``, ``low_coverage``, ``no_constraints``, ``nothing_judged``.
+        code: the reason as one word, for programs: ``within_constraints``; ``within_noise``; ``violations``;
+            ``no_captures``, ``no_labels``, ``no_matches``, ``too_few_records``, ``low_coverage``, ``no_constraints``,
+            ``nothing_judged``.
     """
 
     status: str
@@ -180,7 +202,12 @@ def without_value(name: str, metrics: Mapping[str, Metric], problem_type: str) -
 
 
 def verdict(
-    counts: MergeCounts, judgement: Judgement | None, *, min_records: int = 1, min_label_coverage: float = 0.0
+    counts: MergeCounts,
+    judgement: Judgement | None,
+    *,
+    min_records: int = 1,
+    min_label_coverage: float = 0.0,
+    noise_sd: float | None = None,
 ) -> Verdict:
     """The status of a run with its reason (rule A6). Of several reasons not to judge, the first in the flow of data.
 
@@ -189,6 +216,7 @@ def verdict(
         judgement: None where there are no constraints.
         min_records: fewer matched rows than this are not judged.
         min_label_coverage: nor is a smaller share of labelled captures than this.
+        noise_sd: violations of at most so many standard deviations make no violated run; None: every violation does.
     """
     capture, labels, join = counts.capture, counts.ground_truth, counts.merge
     if capture.used == 0:
@@ -223,10 +251,12 @@ def verdict(
             f"{join.label_coverage:.4g}, less than min_label_coverage = {min_label_coverage:g}",
             "low_coverage",
         )
-    return verdict_of_rows(join.matched, judgement, min_records=min_records)
+    return verdict_of_rows(join.matched, judgement, min_records=min_records, noise_sd=noise_sd)
 
 
-def verdict_of_rows(rows: int, judgement: Judgement | None, *, min_records: int = 1) -> Verdict:
+def verdict_of_rows(
+    rows: int, judgement: Judgement | None, *, min_records: int = 1, noise_sd: float | None = None
+) -> Verdict:
     """The status of a run that has rows, of which no more is known than how many: how `verdict` ends."""
     if rows < min_records:
         return Verdict(
@@ -245,11 +275,17 @@ def verdict_of_rows(rows: int, judgement: Judgement | None, *, min_records: int 
     rest = f"; without a value and not judged: {_listed(unjudged)}" if unjudged else ""
     if judgement.violations:
         violated = [violation.metric_name for violation in judgement.violations]
-        return Verdict(
-            WITH_VIOLATIONS,
-            f"{len(violated)} of {_count(judged, 'judged metric')} beyond the constraints: {_listed(violated)}{rest}",
-            "violations",
-        )
+        told = f"{len(violated)} of {_count(judged, 'judged metric')} beyond the constraints"
+        if noise_sd is not None:
+            noise = [one.metric_name for one in judgement.violations if one.within_noise(noise_sd)]
+            if noise == violated:
+                return Verdict(
+                    COMPLETED,
+                    f"{told}, by no more than noise_sd = {noise_sd:g} standard deviations: {_listed(violated)}{rest}",
+                    "within_noise",
+                )
+            rest = (f"; within noise: {_listed(noise)}" if noise else "") + rest
+        return Verdict(WITH_VIOLATIONS, f"{told}: {_listed(violated)}{rest}", "violations")
     return Verdict(COMPLETED, f"{_count(judged, 'judged metric')} within the constraints{rest}", "within_constraints")
 
 

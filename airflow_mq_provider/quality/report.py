@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_mq_provider.monitor import ModelQualityMonitor
-from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict
-from airflow_mq_provider.quality.documents import Statistics, violation_block
+from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict, Violation
+from airflow_mq_provider.quality.documents import Statistics, json_number, violation_block
 from airflow_mq_provider.quality.figures import Figures
 from airflow_mq_provider.quality.states import CaptureCounts, GroundTruthCounts, JoinCounts, MergeCounts
 from airflow_mq_provider.window import AsOf, Window, format_time
@@ -95,7 +95,7 @@ def report_document(
         "problem_type": monitor.problem_type,
         "metrics": {} if statistics is None else statistics.block(with_curves=False),
         "constraints": {name: constraint.as_dict() for name, constraint in (result.constraints or {}).items()},
-        "violations": [] if judgement is None else [violation_block(violation) for violation in judgement.violations],
+        "violations": [] if judgement is None else [_violation(one, monitor.noise_sd) for one in judgement.violations],
         "not_judged": [] if judgement is None else [metric.as_dict() for metric in judgement.not_judged],
         "output": monitor.report_prefix(result.window),
         "engine": result.engine,
@@ -115,6 +115,15 @@ def report_document(
         if block is not None:
             report[name] = dict(block)
     return report
+
+
+def _violation(violation: Violation, noise_sd: float | None) -> dict[str, Any]:
+    """A violation as SageMaker writes it, and how far beyond it is."""
+    return {
+        **violation_block(violation),
+        "sd_beyond": json_number(violation.sd_beyond),
+        "within_noise": violation.within_noise(noise_sd),
+    }
 
 
 def _uncounted(statistics: Statistics | None) -> dict[str, Any]:

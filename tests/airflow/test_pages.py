@@ -272,6 +272,37 @@ def test_where_no_label_s_age_is_known_no_curve_is_drawn(airflow_db: None) -> No
     assert "How late labels come" not in page_of(name, dag_id)
 
 
+def test_noise_is_told_from_change(airflow_db: None) -> None:
+    from airflow_mq_provider.plugin import pages
+
+    violated: dict[str, Any] = {
+        "status": "CompletedWithViolations",
+        "constraints": {"recall": {"threshold": 0.808, "comparison_operator": "LessThanThreshold"}},
+        "violations": ["recall"],
+        "within_noise": ["recall"],
+    }
+    name, dag_id = fresh()
+    put(name, dag_id, extra(**violated), extra(1, **violated, reason_code="within_noise") | {"status": "Completed"})
+    found = of(name, {dag_id})
+    assert found is not None
+    assert pages._word(found.windows[0].now) == pages._WORDS["CompletedWithViolations"]
+    page = pages.monitor_page(found, "recall", 30)
+    assert "Within noise of its constraints" in page
+    assert "<strong>recall</strong> 0.8010, limit at least 0.8080, 0.7 sd below: within noise" in page
+    assert "limit 0.8080, beyond, 0.8 sd below: within noise" in page  # the window before
+    assert "Worse than its constraints" not in page
+    assert page.count('<tr class="violated">') == 1
+    assert "within noise" in pages.overview([found])
+
+
+def test_an_event_of_an_earlier_version_says_nothing_of_noise(airflow_db: None) -> None:
+    name, dag_id = fresh()
+    put(name, dag_id, extra(status="CompletedWithViolations", violations=["recall"]))
+    found = of(name, {dag_id})
+    assert found is not None
+    assert found.windows[0].now.noise == frozenset()
+
+
 def test_more_monitors_and_more_windows_cost_no_more_queries(airflow_db: None) -> None:
     from airflow import settings
     from airflow.utils.session import create_session

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import __version__, cli
+from airflow_mq_provider.quality.constraints import Constraint
 from airflow_mq_provider.window import hour_folder
 from tests.world import T, capture_line, label_line
 
@@ -151,6 +152,13 @@ def test_json_is_strict_where_a_metric_is_undefined(churn: Callable[..., str], c
 
     report = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert report["metrics"]["recall"]["value"] == "NaN"
+
+
+def test_run_for_people_tells_noise_from_change() -> None:
+    metric, limit = {"value": 0.55}, Constraint(0.57, "LessThanThreshold")
+    far = {"sd_beyond": 0.8, "within_noise": True}
+    assert cli._held(metric, limit, far).endswith("0.55  at least 0.57  VIOLATED, 0.8 sd below: within noise")
+    assert cli._held(metric, limit, far | {"sd_beyond": "NaN", "within_noise": False}).endswith("0.57  VIOLATED")
 
 
 def test_run_for_people_says_verdict_counts_limits_rejections_and_place(

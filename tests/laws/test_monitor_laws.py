@@ -84,6 +84,7 @@ declarations = st.builds(
         min_records=st.integers(1, 10**6),
         min_label_coverage=ratios,
         max_rejected_ratio=ratios,
+        noise_sd=st.floats(0.1, 10),
         keep_merged=st.sampled_from(["parquet", "jsonl"]),
         keep_rejected=st.sampled_from(["lines", "references"]),
         ground_truth_max_delay=st.sampled_from(["P7D", "PT12H"]),

@@ -81,6 +81,7 @@ def test_what_does_not_change_the_analysis_does_not_change_the_hash(given):
         {"ground_truth_uri": "s3://bucket/other"},
         {"positive_label": "yes"},
         {"max_rejected_ratio": 0.1},
+        {"noise_sd": 2.0},
         {"keep_merged": "jsonl"},
         {"constraints_uri": "s3://bucket/constraints.json"},
         {"ground_truth_max_delay": "P7D"},

@@ -121,6 +121,7 @@ VERDICT: dict[str, Any] = {
     "monitor": "churn-quality",
     "status": "CompletedWithViolations",
     "reason": "1 of 2 metrics violate their constraints",
+    "reason_code": "violations",
     "window": {
         "start": "2026-11-10T08:00:00Z",
         "end": "2026-11-10T09:00:00Z",
@@ -137,11 +138,15 @@ VERDICT: dict[str, Any] = {
             "constraint_check_type": "LessThanThreshold",
             "description": "Metric recall with 0.41 +/- 0.01 was LessThanThreshold '0.57'",
             "metric_name": "recall",
+            "sd_beyond": 16.0,
+            "within_noise": False,
         },
         {
             "constraint_check_type": "GreaterThanThreshold",
             "description": "Metric falsePositiveRate with 0.25 +/- NaN was GreaterThanThreshold '5.0E-4'",
             "metric_name": "falsePositiveRate",
+            "sd_beyond": "NaN",
+            "within_noise": False,
         },
     ],
     "report_uri": "s3://bucket/reports/churn/churn-quality/2026/11/10/09/report.json",
@@ -152,17 +157,31 @@ def test_a_violation_is_told_with_value_limit_window_and_report() -> None:
     alert = alert_of(WORSE, VERDICT)
     assert alert.subject == "churn-quality: the model is worse than its constraints"
     assert alert.short == (
-        "churn-quality: the model is worse than its constraints. recall is 0.4100, and should be at least 0.5700 and 1 more "
+        "churn-quality: the model is worse than its constraints. recall is 0.4100, and should be at least 0.5700 "
+        "(16.0 sd below) and 1 more "
         "(2026-11-10T08:00:00Z to 2026-11-10T09:00:00Z)"
     )
     assert alert.plain == (
         "churn-quality: the model is worse than its constraints\n\n"
-        "  recall is 0.4100, and should be at least 0.5700\n"
+        "  recall is 0.4100, and should be at least 0.5700 (16.0 sd below)\n"
         "  false_positive_rate is 0.2500, and should be at most 0.0005\n\n"
         "Window: 2026-11-10T08:00:00Z to 2026-11-10T09:00:00Z\n"
         "Records: 1,200, 50.0% of the captures labelled\n"
         "Labels as of: 2026-11-10T09:00:00Z\n"
         "Report: s3://bucket/reports/churn/churn-quality/2026/11/10/09/report.json"
+    )
+
+
+def test_a_violation_within_noise_is_told_as_such() -> None:
+    near = VERDICT["violations"][0] | {"sd_beyond": 0.84, "within_noise": True}
+    alert = alert_of(WORSE, {**VERDICT, "violations": [near]})
+    assert "recall is 0.4100, and should be at least 0.5700 (0.8 sd below: within noise)" in alert.short
+
+
+def test_a_recovery_that_is_none_but_within_noise_does_not_say_that_all_is_within() -> None:
+    near = VERDICT | {"status": "Completed", "reason_code": "within_noise"}
+    assert (
+        alert_of(RECOVERED, near).subject == "churn-quality: the model is beyond its constraints by no more than noise"
     )
 
 

@@ -135,7 +135,10 @@ def page(
         )  # fmt: skip
         found = figures(state, monitor.threshold)
         judgement = judge(statistics.metrics, limits, problem_type) if limits is not None else None
-    told = verdict(counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage)
+    told = verdict(
+        counts, judgement, min_records=monitor.min_records, min_label_coverage=monitor.min_label_coverage,
+        noise_sd=monitor.noise_sd,
+    )  # fmt: skip
     return RunResult(
         monitor=monitor,
         window=window or offset_window("-PT1H", None),
@@ -167,15 +170,46 @@ def text(made: RunResult) -> str:
 ABOVE = {"recall": Constraint(0.99, "LessThanThreshold"), "auc": Constraint(0.5, "LessThanThreshold")}
 
 
+HUNDREDS = binary_rows()
+
+
+def near(deviations: float) -> dict[str, Constraint]:
+    """A limit so many standard deviations above the recall of `HUNDREDS`."""
+    recall = documents.statistics(BINARY, state_of(HUNDREDS), threshold=0.5, evaluation_time=None).metrics["recall"]
+    return {"recall": Constraint(recall.value + deviations * recall.standard_deviation, "LessThanThreshold")}
+
+
 # --- what it says
 
 
 def test_the_verdict_is_a_sentence_with_its_numbers(read):
     told = read("binary").text
     assert (
-        "Worse than its constraints in 2 of 3 metrics: recall 0.7059 ± 0.0110, limit at least 0.9000 "
-        "false_positive_rate 0.3071 ± 0.0127, limit at most 0.0500"
-    ) in told.replace("0.9000false", "0.9000 false")
+        "Worse than its constraints in 2 of 3 metrics: recall 0.7059 ± 0.0110, limit at least 0.9000, 17.7 sd below "
+        "false_positive_rate 0.3071 ± 0.0127, limit at most 0.0500, 20.3 sd above"
+    ) in told.replace("belowfalse", "below false")
+
+
+def test_a_violation_within_noise_is_marked_and_still_a_violation():
+    told = text(page(rows=HUNDREDS, limits=near(0.8)))
+    assert "Worse than its constraints in 1 of 1 metric: recall" in told
+    assert ", 0.8 sd below: within noise" in told
+    assert "violated, within noise" in told
+
+
+def test_a_violation_beyond_noise_says_how_far():
+    told = text(page(rows=HUNDREDS, limits=near(5.25)))
+    assert ", 5.2 sd below" in told
+    assert "within noise" not in told
+
+
+def test_a_run_within_noise_is_not_said_to_be_within_its_constraints():
+    made = page(rows=HUNDREDS, limits=near(2.5), noise_sd=3.0)
+    told = text(made)
+    assert "Within noise: 1 of 1 metric beyond its constraint, by no more than 3 standard deviations" in told
+    assert "2.5 sd below: within noise" in told
+    assert b"within noise of its constraints" in report_page(made)
+    assert "Worse than" not in told
 
 
 def test_a_model_within_its_constraints_is_said_to_be(read):
@@ -382,7 +416,7 @@ def test_a_run_that_was_not_judged_says_why_and_what_to_do(code):
 def test_every_reason_not_to_judge_has_a_next_step():
     told = re.search(r"code: the reason as one word.*", inspect.getdoc(Verdict) or "", re.DOTALL)
     assert told is not None
-    judged = {"within_constraints", "violations"}
+    judged = {"within_constraints", "within_noise", "violations"}
     assert set(html.NEXT_STEPS) | judged == set(re.findall(r"``(\w+)``", told[0]))
 
 

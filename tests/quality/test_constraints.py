@@ -283,6 +283,73 @@ def test_of_several_reasons_the_first_in_the_flow_of_data_is_told():
     ]
 
 
+# noise
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "spread", "far"),
+    [
+        (LESS, 0.46, 0.05, 0.8),
+        (GREATER, 0.54, 0.05, 0.8),
+        (LESS, 0.46, NAN, NAN),
+        (LESS, NAN, 0.05, NAN),
+        (LESS, 0.46, 0.0, math.inf),
+        (GREATER, math.inf, 0.05, math.inf),
+        (LESS, 0.54, 0.05, -0.8),  # another judge lists it
+        (LESS, 0.54, 0.0, -math.inf),
+        (LESS, 0.5, 0.0, 0.0),
+    ],
+)
+def test_a_violation_knows_how_many_of_its_deviations_it_lies_beyond(operator, value, spread, far):
+    found = Violation("f1", Metric(value, spread), Constraint(0.5, operator)).sd_beyond
+    assert found == pytest.approx(far, nan_ok=True)
+
+
+def beyond_by(deviations: float, name: str = "f1") -> Violation:
+    """A violation so many standard deviations below its limit, exactly."""
+    return Violation(name, Metric(0.5 - deviations / 16, 1 / 16), Constraint(0.5, LESS))
+
+
+@pytest.mark.parametrize(("deviations", "noise_sd", "noise"), [
+    (0.5, None, True), (2.0, None, True), (2.25, None, False), (2.25, 3.0, True), (0.5, 0.25, False), (NAN, 3.0, False),
+])  # fmt: skip
+def test_noise_reaches_to_two_deviations_unless_the_monitor_says_otherwise(deviations, noise_sd, noise):
+    assert beyond_by(deviations).within_noise(noise_sd) is noise
+
+
+NEAR = Judgement(("recall",), (beyond_by(1), beyond_by(2, "f2")), ())
+MIXED = Judgement(("recall",), (beyond_by(1), beyond_by(3, "f2")), ())
+UNKNOWN = Judgement(("recall",), (beyond_by(1), Violation("f2", Metric(0.4), Constraint(0.5, LESS))), ())
+
+
+@pytest.mark.parametrize("judgement", [NEAR, MIXED, UNKNOWN])
+def test_without_a_setting_every_violation_counts_as_sagemaker_has_it(judgement):
+    made = verdict(GOOD, judgement)
+    assert (made.status, made.code) == ("CompletedWithViolations", "violations")
+    assert made.reason == "2 of 3 judged metrics beyond the constraints: f1, f2"
+
+
+def test_a_run_whose_every_violation_is_noise_is_completed_and_says_so():
+    made = verdict(GOOD, replace(NEAR, not_judged=UNJUDGED), noise_sd=2)
+    assert (made.status, made.code) == ("Completed", "within_noise")
+    assert made.reason == (
+        "2 of 3 judged metrics beyond the constraints, by no more than noise_sd = 2 standard deviations: f1, f2; "
+        "without a value and not judged: auc"
+    )
+
+
+@pytest.mark.parametrize("judgement", [MIXED, UNKNOWN])
+def test_one_violation_that_is_no_noise_violates_the_run_and_the_others_are_told_apart(judgement):
+    made = verdict(GOOD, judgement, noise_sd=2)
+    assert (made.status, made.code) == ("CompletedWithViolations", "violations")
+    assert made.reason == "2 of 3 judged metrics beyond the constraints: f1, f2; within noise: f1"
+
+
+def test_noise_does_not_judge_what_is_not_judged():
+    assert verdict(GOOD, NEAR, min_records=81, noise_sd=2).code == "too_few_records"
+    assert verdict(GOOD, NEAR, min_label_coverage=0.9, noise_sd=2).code == "low_coverage"
+
+
 # what another judge found
 
 
@@ -299,3 +366,4 @@ def test_rows_of_which_only_the_number_is_known_are_judged_alike():
     assert verdict_of_rows(8, judgement).code == "violations"
     assert verdict_of_rows(8, judgement, min_records=9).code == "too_few_records"
     assert verdict_of_rows(8, None).code == "no_constraints"
+    assert verdict_of_rows(8, NEAR, noise_sd=2).code == "within_noise"

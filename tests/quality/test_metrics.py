@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from airflow_mq_provider.quality.constraints import Verdict
-from airflow_mq_provider.quality.metrics import METRICS, MetricInfo, block_name, metrics_of, nearest, violation_name
-from airflow_mq_provider.quality.states import BINARY, MULTICLASS, PROBLEM_TYPES, REGRESSION
+from airflow_mq_provider.quality.metrics import (
+    METRICS,
+    MetricInfo,
+    block_name,
+    compute,
+    metrics_of,
+    nearest,
+    violation_name,
+)
+from airflow_mq_provider.quality.states import (
+    BINARY,
+    MULTICLASS,
+    PROBLEM_TYPES,
+    REGRESSION,
+    MergedRows,
+    sample_flags,
+    state_of,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 HEADINGS = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
@@ -73,3 +91,17 @@ def test_blocks_have_sagemakers_names():
 def test_names_that_resemble_are_offered_and_others_are_not():
     assert nearest("recal", metrics_of(BINARY)).startswith(" (nearest: recall")
     assert nearest("zzz", metrics_of(BINARY)) == ""
+
+
+def test_the_standard_deviation_is_less_than_half_a_standard_error():
+    """What docs/metrics.md says of quotients: 0.45, the square root of 1/4 times 4/5."""
+    draw = np.random.default_rng(1)
+    rows, recall = 500, 0.8
+    variances = []
+    for _ in range(400):
+        flags = sample_flags(draw.integers(0, 2**64, (rows, 2), dtype=np.uint64))
+        found = (draw.random(rows) < recall).astype(np.uint8)
+        state = state_of(MergedRows(BINARY, flags, np.ones(rows, np.uint8), found))
+        variances.append(compute(state)["recall"].standard_deviation ** 2)
+    error = math.sqrt(recall * (1 - recall) / rows)
+    assert math.sqrt(np.mean(variances)) / error == pytest.approx(math.sqrt(1 / 4 * 4 / 5), rel=0.05)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor
 from airflow_mq_provider.quality.constraints import LESS, Constraint, judge, verdict
 from airflow_mq_provider.quality.documents import Statistics, dumps
@@ -107,6 +109,21 @@ def test_a_report_says_what_was_decided_and_why():
     )
     assert [one["metric_name"] for one in made["violations"]] == ["f1"]
     assert [one["metric_name"] for one in made["not_judged"]] == ["precision"]
+
+
+def test_a_violation_says_how_far_beyond_it_is_and_whether_that_is_noise():
+    judgement = judge(METRICS, {"recall": Constraint(0.6, LESS), "f1": Constraint(0.5, LESS)}, BINARY)
+    recall, f1 = report(judgement=judgement)["violations"]
+    assert recall == {
+        "constraint_check_type": "LessThanThreshold",
+        "description": "Metric recall with 0.5 +/- 0.1 was LessThanThreshold '0.6'",
+        "metric_name": "recall",
+        "sd_beyond": pytest.approx(1.0),
+        "within_noise": True,
+    }
+    assert (f1["sd_beyond"], f1["within_noise"]) == ("NaN", False)
+    strict = MONITOR.model_copy(update={"noise_sd": 0.5})
+    assert report(judgement=judgement, monitor=strict)["violations"][0]["within_noise"] is False
 
 
 def test_a_report_says_what_was_read():

@@ -68,6 +68,32 @@ def test_violations_are_written_in_sagemakers_words(world: World) -> None:
     }
 
 
+def test_noise_is_told_and_leaves_sagemakers_document_as_it_is(world: World) -> None:
+    """Three hundred captures of which four fifths are found: the limit lies one standard deviation above that."""
+    world.captures(*[capture_line(f"id{number}", "0.1" if number % 5 == 0 else "0.9") for number in range(300)])
+    world.labels(*[label_line(f"id{number}", "1") for number in range(300)])
+    world.settings.pop("constraints_uri")
+    recall = world.run()["metrics"]["recall"]
+    limit = {"threshold": recall["value"] + recall["standard_deviation"], "comparison_operator": "LessThanThreshold"}
+    world.put("constraints.json", json.dumps({"binary_classification_constraints": {"recall": limit}}).encode())
+    world.settings["constraints_uri"] = join(world.root, "constraints.json")
+    found = {}
+    for noise_sd in (None, 0.5, 2.0):
+        world.settings["noise_sd"] = noise_sd
+        report = world.run()
+        [violation] = report["violations"]
+        assert violation["sd_beyond"] == pytest.approx(1.0)
+        found[noise_sd] = (report["status"], violation["within_noise"], world.read("constraint_violations.json"))
+    document = found[None][2]
+    assert document.count(b"metric_name") == 1
+    assert b"within_noise" not in document
+    assert found == {
+        None: ("CompletedWithViolations", True, document),
+        0.5: ("CompletedWithViolations", False, document),
+        2.0: ("Completed", True, document),
+    }
+
+
 def test_what_run_returns_is_what_the_report_says(world: World) -> None:
     assert world.run() == json.loads(world.read("report.json"))
 
