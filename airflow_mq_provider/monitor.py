@@ -430,6 +430,28 @@ class BatchTransformInput(_Declared):
     exclude_features_attribute: Annotated[str, Field(max_length=100)] | None = None
 
 
+class Segments(_Declared):
+    """By what rows are told apart, so that each part of them is judged by itself too: exactly one of the two.
+
+    ``input_attribute`` stands in the captured input of the model; of a batch transform, in the line of its output.
+    ``ground_truth_attribute`` is a path into the line of a label, as ``eventMetadata.country``.
+    """
+
+    input_attribute: Attribute | None = None
+    ground_truth_attribute: Attribute | None = None
+
+    @classmethod
+    def _faults_between_parts(cls, given: Mapping[str, Any]) -> list[str]:
+        named = [name for name in cls.model_fields if given.get(name) is not None]
+        if len(named) != 1:
+            came = "both" if named else "neither"
+            return [f"{', '.join(cls.model_fields)}: exactly one of them is needed, came {came}"]
+        path = given.get("ground_truth_attribute")
+        if path is not None and _INDEX.fullmatch(str(path).strip()):
+            return [f"ground_truth_attribute: must be a path such as eventMetadata.country, came {_shown(path)}"]
+        return []
+
+
 def _groups_and_subnets(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     if "security_group_ids" in info.data and bool(value) != bool(info.data["security_group_ids"]):
         raise ValueError("security_group_ids and subnets are given together or not at all")
@@ -498,6 +520,7 @@ class ModelQualityMonitor(_Declared):
     min_label_coverage: Ratio = 0.0
     max_rejected_ratio: Ratio = 0.05
     noise_sd: Annotated[float, Field(strict=True, gt=0)] | None = None
+    segments: Annotated[Segments, BeforeValidator(_part)] | None = None
     keep_merged: Literal["parquet", "jsonl"] | None = None
     keep_rejected: Literal["lines", "references"] = "lines"
     ground_truth_max_delay: Annotated[str, AfterValidator(_delay)] | None = None
@@ -771,6 +794,7 @@ def _unknown_field(name: str, part: type[_Declared]) -> str:
         homes: dict[str, type[_Declared]] = {
             "endpoint_input": EndpointInput,
             "batch_transform_input": BatchTransformInput,
+            "segments": Segments,
             "sagemaker": SageMakerSettings,
         }
         holders = [home for home, kind in homes.items() if plain in kind.model_fields]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines import engine as engine_named
-from airflow_mq_provider.engines.task import MergeTask, count
+from airflow_mq_provider.engines.task import MergeTask, count, count_segments
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -36,6 +37,7 @@ from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.rejections import refuse_too_many
 from airflow_mq_provider.quality.report import RunResult, report_document
 from airflow_mq_provider.quality.revisions import replaced, revision
+from airflow_mq_provider.quality.segments import judge_segments
 from airflow_mq_provider.quality.states import MergeCounts, State, state_of
 from airflow_mq_provider.report_folder import (
     ADDED,
@@ -188,7 +190,7 @@ def analyze(
     storage.delete([join(prefix, REPORT)])
     state = _counted(monitor, prefix, merged, storage)
     ran = {name: script.as_dict() for name, script in scripts.items()}
-    result = _judged(monitor, window, merged, state, constraints_of(monitor, storage), ran)
+    result = in_segments(_judged(monitor, window, merged, state, constraints_of(monitor, storage), ran), storage)
     write_documents(result, storage)
     if POSTPROCESSOR in scripts:
         postprocess(scripts[POSTPROCESSOR], storage, prefix, (STATISTICS, VIOLATIONS), join(prefix, ADDED))
@@ -249,6 +251,23 @@ def _judged(
         replaces=merged["replaces"],
         revision=merged["revision"],
     )
+
+
+def in_segments(result: RunResult, storage: Storage) -> RunResult:
+    """The result with what is said of the segments of its merged rows, where the monitor asks for them and rows are here."""
+    monitor = result.monitor
+    if monitor.segments is None or result.counts is None or not result.counts.merge.matched:
+        return result
+    states = count_segments(storage, join(monitor.report_prefix(result.window), MERGED), monitor.problem_type)
+    segments = judge_segments(
+        states,
+        monitor.problem_type,
+        result.verdict,
+        result.constraints,
+        min_records=monitor.min_records,
+        noise_sd=monitor.noise_sd,
+    )
+    return replace(result, segments=segments)
 
 
 def write_documents(result: RunResult, storage: Storage) -> None:

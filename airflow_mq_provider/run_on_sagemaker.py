@@ -41,7 +41,7 @@ from airflow_mq_provider.report_folder import (
     read_json,
     standing_handover,
 )
-from airflow_mq_provider.run import BY_MERGER, as_of_handover, by_merger, constraints_of, finish
+from airflow_mq_provider.run import BY_MERGER, as_of_handover, by_merger, constraints_of, finish, in_segments
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import Window, format_time, hour_folder
 
@@ -230,6 +230,7 @@ def report_of_jobs(
     )
     if counts is not None and statistics is not None:
         result = _with_charts(result, statistics, storage)
+    result = in_segments(result, storage)
     storage.write(join(monitor.report_prefix(window), PAGE), report_page(result))
     return finish(result, storage, seconds=(handover["merge_seconds"], seconds), cadence=cadence, cloudwatch=cloudwatch)
 

@@ -16,14 +16,26 @@ T = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
 
 def capture_line(
-    id: str, data: str, *, time: datetime | str = T - timedelta(minutes=30), encoding: str = "CSV", **meta: str
+    id: str,
+    data: str,
+    *,
+    time: datetime | str = T - timedelta(minutes=30),
+    encoding: str = "CSV",
+    given: str = "1,2",
+    given_encoding: str = "CSV",
+    **meta: str,
 ) -> bytes:
-    """One captured record as SageMaker writes it."""
+    """One captured record as SageMaker writes it; `given` is what the model was asked."""
     when = time if isinstance(time, str) else time.strftime("%Y-%m-%dT%H:%M:%SZ")
     return json.dumps(
         {
             "captureData": {
-                "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": "1,2", "encoding": "CSV"},
+                "endpointInput": {
+                    "observedContentType": "application/json" if given_encoding == "JSON" else "text/csv",
+                    "mode": "INPUT",
+                    "data": given,
+                    "encoding": given_encoding,
+                },
                 "endpointOutput": {
                     "observedContentType": "application/json" if encoding == "JSON" else "text/csv",
                     "mode": "OUTPUT",
@@ -37,12 +49,12 @@ def capture_line(
     ).encode()
 
 
-def label_line(id: str, data: str, *, encoding: str = "CSV") -> bytes:
+def label_line(id: str, data: str, *, encoding: str = "CSV", **meta: object) -> bytes:
     """One ground-truth record."""
     return json.dumps(
         {
             "groundTruthData": {"data": data, "encoding": encoding},
-            "eventMetadata": {"eventId": id},
+            "eventMetadata": {"eventId": id, **meta},
             "eventVersion": "0",
         }
     ).encode()

@@ -133,6 +133,8 @@ class _LabelUnit:
     truth: NDArray[np.int32] | None
     truths: list[bytes]
     rejections: Rejections
+    segment: Sequence[str | None] | None
+    """A row each; None where no segments of labels are asked for."""
 
 
 @dataclass(slots=True)
@@ -152,6 +154,8 @@ class LabelTable:
     classes: list[str]
     truth: NDArray[np.int32] | None
     truths: list[bytes]
+    segment: Sequence[str | None] | None = None
+    """A row each, of all labels; None where no segments of labels are asked for."""
     bits: int = 0
     starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
 
@@ -236,7 +240,14 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
         truth=truth,
         truths=truths,
         rejections=rejections,
+        segment=_in_common(part.segment for part in parts) if task.reading.segment_truth else None,
     )
+
+
+def _in_common(parts: Iterable[Sequence[str | None] | None]) -> list[str | None]:
+    """The segments of all parts, one after another; of equal texts one is held."""
+    texts: dict[str | None, str | None] = {}
+    return [texts.setdefault(text, text) for part in parts for text in part or ()]
 
 
 def _kind(task: MergeTask) -> type[np.generic]:
@@ -291,6 +302,7 @@ def _collect_labels(
         if task.needs_truths
         else None,
         truths=truths,
+        segment=_in_common(part.segment for part in collected) if task.reading.segment_truth else None,
     )
     counts = GroundTruthCounts(
         files=len(task.labels),
@@ -456,6 +468,10 @@ def _join_piece(
         probability=None if part.probability is None else part.probability[rows_of_captures],
         classes=tuple(classes.names) if task.reading.problem_type == "MulticlassClassification" else (),
     )
+    if part.segment is not None:
+        rows = rows.in_segments([part.segment[at] for at in rows_of_captures.tolist()])
+    elif table.segment is not None:
+        rows = rows.in_segments([table.segment[at] for at in rows_of_labels.tolist()])
     result.matched_rows += len(rows)
     if task.keep_merged is None:
         return rows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from msgspec import structs
@@ -29,12 +29,14 @@ from airflow_mq_provider.quality.records import (
     Fault,
     Label,
     Prediction,
+    capture_segments,
     ground_truth_of,
     hash_ids,
     judge_batch,
     judge_capture,
     judge_label,
     judge_rows,
+    label_segments,
 )
 from airflow_mq_provider.quality.states import (
     CaptureCounts,
@@ -48,16 +50,30 @@ from airflow_mq_provider.quality.states import (
 from airflow_mq_provider.scripts import Preprocessor
 from airflow_mq_provider.storage import Storage
 
-Cut = Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
 
-
-class _Collected(NamedTuple):
-    """The label of an id, its ``groundTruthData`` verbatim, and in which hours since 1970 the first and this one came."""
+@dataclass(frozen=True, slots=True)
+class _LabelLine:
+    """The label of an id, what of its line may be asked for, and in which hours since 1970 the first and this one came."""
 
     label: Label
     truth: bytes
+    segments: Sequence[str | None]
     first_hour: int
     hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A captured line that found its label."""
+
+    prediction: Prediction
+    found: _LabelLine
+    line: bytes
+    segments: Sequence[str | None]
+    """Of each row, where segments are asked for."""
+
+
+Cut = Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
 
 
 def merge(
@@ -125,8 +141,8 @@ def _lines(one: Input, storage: Storage, cut: Cut = blocks) -> Iterator[tuple[in
             yield piece
 
 
-def _labels(task: MergeTask, storage: Storage, sink: io.BytesIO) -> tuple[dict[str, _Collected], GroundTruthCounts]:
-    labels: dict[str, _Collected] = {}
+def _labels(task: MergeTask, storage: Storage, sink: io.BytesIO) -> tuple[dict[str, _LabelLine], GroundTruthCounts]:
+    labels: dict[str, _LabelLine] = {}
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     lines = used = 0
     for one in task.labels:
@@ -144,8 +160,9 @@ def _labels(task: MergeTask, storage: Storage, sink: io.BytesIO) -> tuple[dict[s
             used += 1
             hour = hour_number(one.hour)
             first = labels[label.id].first_hour if label.id in labels else hour
+            segments = label_segments(line, task.reading, len(label.actual)) if task.reading.segment_truth else ()
             # the one collected last wins (rule M2)
-            labels[label.id] = _Collected(label, ground_truth_of(line), first, hour)
+            labels[label.id] = _LabelLine(label, ground_truth_of(line), segments, first, hour)
     sink.writelines(rejections.lines)
     return labels, GroundTruthCounts(
         files=len(task.labels),
@@ -160,7 +177,7 @@ def _labels(task: MergeTask, storage: Storage, sink: io.BytesIO) -> tuple[dict[s
 def _captures(
     task: MergeTask,
     storage: Storage,
-    labels: dict[str, _Collected],
+    labels: dict[str, _LabelLine],
     label_counts: GroundTruthCounts,
     preprocessor: Preprocessor | None,
     sink: io.BytesIO,
@@ -171,7 +188,7 @@ def _captures(
     lines = outside = dropped = without_label = matched_rows = 0
     times: list[int] = []
     hours: list[int] = []
-    by_hour: dict[str, list[tuple[Prediction, Label, bytes, bytes]]] = {}
+    by_hour: dict[str, list[_Match]] = {}
     for one in task.captures:
         header: list[str] | None = None
         for item in _lines(one, storage, task.blocks):
@@ -201,9 +218,10 @@ def _captures(
                 times.append(int(prediction.time.timestamp()))
                 hours.append(NEVER)
                 continue
-            label, truth = labels[prediction.id].label, labels[prediction.id].truth
+            found = labels[prediction.id]
+            label = found.label
             if preprocessor is not None:
-                record = merged_record(task.reading, truth, line, header)
+                record = merged_record(task.reading, found.truth, line, header)
                 rows = preprocessor.rows(record, f"{one.uri}, line {number}")
                 if not rows:
                     dropped += 1
@@ -222,7 +240,10 @@ def _captures(
                 mismatches.add(Rejection(one.uri, number, "row_count_mismatch", what, line))
                 continue
             matched_rows += len(label.actual)
-            by_hour.setdefault(one.hour, []).append((prediction, label, truth, line))
+            segments = found.segments
+            if task.reading.segment_input is not None:
+                segments = capture_segments(line, task.reading, len(label.actual), header)
+            by_hour.setdefault(one.hour, []).append(_Match(prediction, found, line, segments))
     sink.writelines(rejections.lines + mismatches.lines)
     for number, (hour, matched) in enumerate(by_hour.items()):
         _write(task, storage, hour, number, matched)
@@ -255,9 +276,9 @@ def _write(
     storage: Storage,
     hour: str,
     number: int,
-    matched: list[tuple[Prediction, Label, bytes, bytes]],
+    matched: list[_Match],
 ) -> None:
-    each = [(prediction, label, row) for prediction, label, _, _ in matched for row in range(len(label.actual))]
+    each = [(one.prediction, one.found.label, row) for one in matched for row in range(len(one.found.label.actual))]
     probability = None
     if task.reading.probability is not None:
         probability = [prediction.probability[row] for prediction, _, row in each if prediction.probability]
@@ -269,13 +290,15 @@ def _write(
         [prediction.predicted[row] for prediction, _, row in each],
         probability,
     )
+    if task.reading.in_segments:
+        rows = rows.in_segments([segment for one in matched for segment in one.segments])
     storage.write(part_uri(task, number, ROWS_SUFFIX), rows.to_bytes())
     if task.keep_merged == "jsonl":
-        truths = [truth for _, _, truth, _ in matched]
+        truths = [one.found.truth for one in matched]
         if task.reading.batch:
-            merged = merged_batch(truths, [prediction for prediction, _, _, _ in matched])
+            merged = merged_batch(truths, [one.prediction for one in matched])
         else:
-            merged = merged_captures(truths, [line[1:] + b"\n" for _, _, _, line in matched])
+            merged = merged_captures(truths, [one.line[1:] + b"\n" for one in matched])
         storage.write(part_uri(task, number, ".jsonl", hour), merged)
     elif task.keep_merged == "parquet":
         times = np.array([int(prediction.time.timestamp()) for prediction, _, _ in each], np.int64)

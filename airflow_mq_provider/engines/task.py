@@ -22,6 +22,7 @@ from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.lines import Block, Rejection, blocks, parquet_blocks
 from airflow_mq_provider.quality.parquet import pyarrow_modules
 from airflow_mq_provider.quality.records import Prediction, Reading, judge_batch
+from airflow_mq_provider.quality.segments import SegmentStates, segment_states
 from airflow_mq_provider.quality.states import EXAMPLES, MergedRows, RejectedLine, State, add_states, state_of
 from airflow_mq_provider.scripts import Script
 from airflow_mq_provider.storage import Storage, join
@@ -119,8 +120,18 @@ def part_uri(task: MergeTask, unit: int, suffix: str, hour: str = "") -> str:
 
 def count(storage: Storage, merged_uri: str, problem_type: str) -> State:
     """The state of all merged rows under a prefix, summed in the order of the parts (rule O2)."""
-    listed = [one.uri for one in storage.list(merged_uri) if one.key.endswith(ROWS_SUFFIX)]
-    return add_states((state_of(MergedRows.from_bytes(storage.read(uri))) for uri in listed), problem_type)
+    return add_states(map(state_of, _parts(storage, merged_uri)), problem_type)
+
+
+def count_segments(storage: Storage, merged_uri: str, problem_type: str) -> SegmentStates:
+    """The same of the rows of each segment."""
+    return segment_states(lambda: _parts(storage, merged_uri), problem_type)
+
+
+def _parts(storage: Storage, merged_uri: str) -> Iterator[MergedRows]:
+    for one in storage.list(merged_uri):
+        if one.key.endswith(ROWS_SUFFIX):
+            yield MergedRows.from_bytes(storage.read(one.uri))
 
 
 @dataclass(slots=True)

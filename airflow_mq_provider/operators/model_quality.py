@@ -269,7 +269,7 @@ class QualityAnalysisOperator(ReportingOperator, MonitorOperator):
 
 def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the analysis hands on of its report: all but what grows with the data or with the number of classes."""
-    kept = {key: value for key, value in report.items() if key not in ("rejected_examples", "versions")}
+    kept = {key: value for key, value in report.items() if key not in ("rejected_examples", "segments", "versions")}
     metrics = {name: value for name, value in report["metrics"].items() if name != "confusion_matrix"}
     return kept | {"metrics": metrics}
 

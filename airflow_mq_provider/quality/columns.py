@@ -24,6 +24,7 @@ from airflow_mq_provider.quality.records import (
     Fault,
     Prediction,
     Reading,
+    capture_segments,
     ground_truth_of,
     hash_ids,
     judge_batch,
@@ -31,6 +32,7 @@ from airflow_mq_provider.quality.records import (
     judge_label,
     judge_rows,
     label_in,
+    label_segments,
     number_of,
     payload_of,
 )
@@ -64,6 +66,8 @@ class Predictions:
     """Which of `texts` is its id."""
     times: NDArray[np.int64]
     """Seconds since 1970, rounded down."""
+    segment: Sequence[str | None] | None = None
+    """A row each; None where the reading asks for none of the captured input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Labels:
     """Of each line, which of `truths` it carries."""
     truths: list[bytes]
     """The different ``groundTruthData`` values, verbatim."""
+    segment: Sequence[str | None] | None = None
+    """A row each; None where the reading asks for none of the labels."""
 
 
 # What is read of a plain line. A field of another type makes the line one that is judged by itself.
@@ -207,6 +213,7 @@ def processed(
     """
     kept: list[int] = []
     counts: list[int] = []
+    segments: list[str | None] = []
     predicted: list[Any] = []
     probability: list[float] = []
     rejected: list[Rejection] = []
@@ -225,6 +232,8 @@ def processed(
                 continue
         kept.append(place)
         counts.append(len(values[0]))
+        if reading.segment_input is not None:
+            segments += capture_segments(lines[at], reading, len(values[0]), lines.block(at).header)
         predicted += values[0]
         probability += values[1] or ()
     chosen = np.array(kept, np.int64)
@@ -237,6 +246,7 @@ def processed(
         probability=np.array(probability, np.float64) if reading.probability else None,
         text=part.text[chosen],
         times=part.times[chosen],
+        segment=segments if reading.segment_input is not None else None,
     )
     return found, dropped, rejected
 
@@ -263,6 +273,11 @@ def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
     judged_truth = [seen.setdefault(ground_truth_of(lines[one]), len(seen)) for one, _ in judged]
     order, rows = _placed(at[plain], judged, [len(label.actual) for _, label in judged])
     more = np.arange(len(ids), len(ids) + len(judged))
+    segment = None
+    if reading.segment_truth is not None:
+        used = np.concatenate([at[plain], np.array([one for one, _ in judged], np.int64)])[order].tolist()
+        counted = zip(used, rows[order].tolist(), strict=True)
+        segment = [one for place, count in counted for one in label_segments(lines[place], reading, count)]
     added = _coded(chain.from_iterable(label.actual for _, label in judged), reading, classes)
     return Labels(
         lines=len(lines) + len(lines.unread),
@@ -273,6 +288,7 @@ def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
         actual=_ordered(np.concatenate([values[truth[plain]], added]), rows, order),
         truth=np.concatenate([truth[plain], np.array(judged_truth, np.int32)])[order],
         truths=list(seen),
+        segment=segment,
     )
 
 
@@ -302,11 +318,20 @@ def _predictions(
     times = np.array([int(prediction.time.timestamp()) for _, prediction in used], np.int64)
     texts = ids + [prediction.id for _, prediction in used]
     text = np.concatenate([inside, np.arange(len(ids), len(texts))])[order]
+    places = np.concatenate([at[inside], np.array([one for one, _ in used], np.int64)])[order]
+    segment = None
+    if reading.segment_input is not None:
+        counted = zip(places.tolist(), rows[order].tolist(), strict=True)
+        segment = [
+            one
+            for place, count in counted
+            for one in capture_segments(lines[place], reading, count, lines.block(place).header)
+        ]
     return Predictions(
         lines=len(lines) + len(lines.unread),
         outside_window=int(np.count_nonzero(plain)) - len(inside) + len(judged) - len(used),
         rejected=rejected,
-        at=np.concatenate([at[inside], np.array([one for one, _ in used], np.int64)])[order],
+        at=places,
         ids=hash_ids(texts)[text],
         rows=_rows(rows, order),
         predicted=_ordered(np.concatenate([predicted[inside], added]), rows, order),
@@ -314,6 +339,7 @@ def _predictions(
         texts=texts,
         text=text,
         times=np.concatenate([seconds[inside], times])[order],
+        segment=segment,
     )
 
 

@@ -150,8 +150,17 @@ class Reading:
     negative_label: str
     batch: str | None
     """None for an endpoint; "csv", "csv-header", "json" or "parquet" for a batch transform."""
+    segment_input: Attribute | None = None
+    """Where the segment of a row stands in the captured input, where that is asked for."""
+    segment_truth: Attribute | None = None
+    """Where it stands in the label's line, where that is asked for."""
     processed: bool = False
     """Whether a preprocessor makes rows of the merged record: a line then says no more than its id and time."""
+
+    @property
+    def in_segments(self) -> bool:
+        """Whether rows are told apart by segments."""
+        return self.segment_input is not None or self.segment_truth is not None
 
 
 def reading(monitor: ModelQualityMonitor) -> Reading:
@@ -176,6 +185,12 @@ def reading(monitor: ModelQualityMonitor) -> Reading:
         positive_label=monitor.positive_label,
         negative_label=monitor.negative_label,
         batch=batch,
+        segment_input=compiled(monitor.segments.input_attribute) if monitor.segments else None,
+        segment_truth=(
+            attribute(monitor.segments.ground_truth_attribute)
+            if monitor.segments and monitor.segments.ground_truth_attribute
+            else None
+        ),
         processed=bool(monitor.sagemaker and monitor.sagemaker.record_preprocessor_source_uri),
     )
 
@@ -454,19 +469,23 @@ def judge_batch(line: bytes, reading: Reading, header: Sequence[str] | None = No
     if len(row) < 3:
         raise Fault("missing_id", f"{len(row)} columns, at least 3 are needed: prediction, id, time")
     id, time = _id(row[-2].strip()), _time(row[-1].strip())
-    names = [name.strip() for name in header] if header is not None else None
+    names = [name.strip() for name in header or ()]
     body = row[:-2]
 
     def column(wanted: Attribute) -> list[Any]:
-        number = wanted.index
-        if names is not None and wanted.text in names:
-            number = names.index(wanted.text)
-        if number is None or number >= len(body):
-            raise Fault("missing_attribute", f"no column {wanted.text!r} in {len(body)} columns")
-        return [body[number]]
+        return [_batch_cell(body, wanted, names)]
 
     text, kind = text.rstrip("\r\n").rsplit(",", 2)[0], "CSV"
     return Prediction(id, time, *(([], None) if reading.processed else _predicted(reading, column)), text, kind)
+
+
+def _batch_cell(body: Sequence[str], wanted: Attribute, names: Sequence[str]) -> str:
+    number = wanted.index
+    if wanted.text in names:
+        number = names.index(wanted.text)
+    if number is None or number >= len(body):
+        raise Fault("missing_attribute", f"no column {wanted.text!r} in {len(body)} columns")
+    return body[number]
 
 
 def judge_label(line: bytes, reading: Reading) -> Label:
@@ -508,6 +527,78 @@ def label_in(payload: Any) -> Any:
             return next(iter(payload.values()))
         raise Fault("missing_attribute", f"no 'label' in {sorted(payload)[:20]}; name it as ground_truth_attribute")
     return payload
+
+
+# --- segments -----------------------------------------------------------------------------------------------------------
+
+SEGMENT_LENGTH = 256
+"""Longer values are no segment."""
+
+
+class _Input(msgspec.Struct, gc=False):
+    data: str
+    encoding: str
+    observedContentType: str | None = None
+
+
+class _InputData(msgspec.Struct, gc=False):
+    endpointInput: _Input
+
+
+class _InputLine(msgspec.Struct, gc=False):
+    captureData: _InputData
+
+
+_input_lines = msgspec.json.Decoder(_InputLine)
+
+
+def capture_segments(
+    line: bytes, reading: Reading, rows: int, header: Sequence[str] | None = None
+) -> Sequence[str | None]:
+    """The segment of each row of a captured line: what stands in its input, None where nothing usable does.
+
+    Values have the one form of labels (rule I5). Where the input has one value and the record several rows, all have it;
+    where the numbers differ otherwise, none has any. `header` is that of a batch transform's file.
+    """
+    wanted = reading.segment_input
+    if wanted is None:
+        raise RuntimeError("segments of a reading that asks for none of the captured input")
+    try:
+        if reading.batch in ("json", "parquet"):
+            values = _found(_object(line), wanted)
+        elif reading.batch:
+            names = [name.strip() for name in header or ()]
+            values = [_batch_cell(_csv_rows(line.decode())[0][:-2], wanted, names)]
+        else:
+            given = _input_lines.decode(line).captureData.endpointInput
+            values = _values(*payload_of(given.data, given.encoding, given.observedContentType))(wanted)
+    except (Fault, msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        values = []
+    return _segments(values, rows)
+
+
+def label_segments(line: bytes, reading: Reading, rows: int) -> Sequence[str | None]:
+    """The same of a label's line, into which the attribute is a path."""
+    wanted = reading.segment_truth
+    if wanted is None:
+        raise RuntimeError("segments of a reading that asks for none of the labels")
+    try:
+        values = _found(_object(line), wanted)
+    except Fault:
+        values = []
+    return _segments(values, rows)
+
+
+def _segments(values: Sequence[Any], rows: int) -> Sequence[str | None]:
+    if len(values) not in (1, rows):
+        return [None] * rows
+    found = [_segment(value) for value in values]
+    return found if len(found) == rows else found * rows
+
+
+def _segment(value: Any) -> str | None:
+    text = label_text(value) if isinstance(value, (str, int, float)) else ""
+    return text if 0 < len(text) <= SEGMENT_LENGTH else None
 
 
 class _Truth(msgspec.Struct, gc=False):

@@ -10,6 +10,7 @@ from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality.constraints import Constraint, Judgement, Verdict, Violation
 from airflow_mq_provider.quality.documents import Statistics, json_number, violation_block
 from airflow_mq_provider.quality.figures import Figures
+from airflow_mq_provider.quality.segments import Segment, Segments
 from airflow_mq_provider.quality.states import CaptureCounts, GroundTruthCounts, JoinCounts, MergeCounts
 from airflow_mq_provider.window import AsOf, Window, format_time
 
@@ -31,6 +32,7 @@ class RunResult:
         ground_truth_digest: of the list of label objects; likewise.
         engine: that merged and counted.
         figures: what charts show; None where there is nothing to draw.
+        segments: what is said of them; None where the monitor asks for none, or there are no rows of ours.
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256`` of each.
         replaces: the window and definition of the report that stood in this place, where they were others.
         revision: what stood there of the same window before labels came late.
@@ -49,6 +51,7 @@ class RunResult:
     ground_truth_digest: str | None
     engine: str
     figures: Figures | None = None
+    segments: Segments | None = None
     scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     replaces: Mapping[str, Any] | None = None
     revision: Mapping[str, Any] | None = None
@@ -69,8 +72,8 @@ def report_document(
 ) -> dict[str, Any]:
     """The content of ``report.json``.
 
-    Every key is always there but ``scripts``, ``replaces``, ``revision``, ``jobs`` and ``cloudwatch``, which are where
-    there is something to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
+    Every key is always there but ``segments``, ``scripts``, ``replaces``, ``revision``, ``jobs`` and ``cloudwatch``, which are
+    where there is something to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
     started the run is not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
     Args:
@@ -103,6 +106,8 @@ def report_document(
         "versions": dict(versions),
         "timings": dict(timings),
     }
+    if result.segments is not None:
+        report["segments"] = _segments(result.segments, monitor.noise_sd)
     if result.scripts:
         report["scripts"] = {name: dict(script) for name, script in result.scripts.items()}
     blocks_if_any = {
@@ -123,6 +128,30 @@ def _violation(violation: Violation, noise_sd: float | None) -> dict[str, Any]:
         **violation_block(violation),
         "sd_beyond": json_number(violation.sd_beyond),
         "within_noise": violation.within_noise(noise_sd),
+    }
+
+
+def _segments(segments: Segments, noise_sd: float | None) -> dict[str, Any]:
+    def rows(one: Segment) -> dict[str, Any]:
+        metrics = {
+            name: {"value": json_number(metric.value), "standard_deviation": json_number(metric.standard_deviation)}
+            for name, metric in one.metrics.items()
+        }
+        return {"records": one.records, "metrics": metrics}
+
+    listed = []
+    for one in segments.listed:
+        entry: dict[str, Any] = {"segment": one.name}
+        if one.verdict is not None:
+            entry |= {"status": one.verdict.status, "reason": one.verdict.reason, "reason_code": one.verdict.code}
+        violations = one.judgement.violations if one.judgement else ()
+        listed.append(entry | rows(one) | {"violations": [_violation(each, noise_sd) for each in violations]})
+    return {
+        "worst_by": segments.metric,
+        "segments": segments.segments,
+        "listed": listed,
+        "others": None if segments.others is None else rows(segments.others),
+        "without_segment": None if segments.without is None else rows(segments.without),
     }
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -120,6 +120,8 @@ class MergedRows:
         predicted: of the same kind as ``actual``.
         probability: binary only: float64[n], or None where no probability is captured.
         classes: multiclass only: the distinct class texts of this part, in any order.
+        segment: int32[n], codes into ``segments``, -1 where a row is in none; None where no segments are asked for.
+        segments: their distinct texts, in any order.
 
     Raises:
         InputError: the columns are not of one length, or the problem type is unknown.
@@ -131,6 +133,8 @@ class MergedRows:
     predicted: NDArray[Any]
     probability: NDArray[np.float64] | None = None
     classes: tuple[str, ...] = ()
+    segment: NDArray[np.int32] | None = None
+    segments: tuple[str, ...] = ()
 
     @classmethod
     def of_values(
@@ -160,8 +164,31 @@ class MergedRows:
     @classmethod
     def of_parts(cls, parts: Sequence[MergedRows]) -> MergedRows:
         """The rows of one or more parts, one after another. Each part's classes are the first of the last part's."""
-        columns = {name: np.concatenate([part._columns()[name] for part in parts]) for name in parts[-1]._columns()}
-        return cls(parts[-1].problem_type, **columns, classes=parts[-1].classes)
+        columns: dict[str, Any] = {
+            name: np.concatenate([part._columns()[name] for part in parts]) for name in parts[-1]._columns()
+        }
+        rows = cls(parts[-1].problem_type, **columns, classes=parts[-1].classes)
+        if rows.segment is None:
+            return rows
+        return rows.in_segments([name for part in parts for name in part.names_of_segments()])
+
+    def in_segments(self, names: Sequence[str | None]) -> MergedRows:
+        """The same rows, each in the segment named beside it, None in none."""
+        numbers = {
+            name: number for number, name in enumerate(name for name in dict.fromkeys(names) if name is not None)
+        }
+        codes = np.fromiter((-1 if name is None else numbers[name] for name in names), np.int32, len(names))
+        return replace(self, segment=codes, segments=tuple(numbers))
+
+    def names_of_segments(self) -> list[str | None]:
+        """The segment of each row."""
+        names: list[str | None] = [*self.segments, None]  # which -1 finds
+        return [] if self.segment is None else [names[code] for code in self.segment.tolist()]
+
+    def take(self, chosen: NDArray[np.bool_]) -> MergedRows:
+        """The rows that are chosen, in their order."""
+        columns = {name: column[chosen] for name, column in self._columns().items()}
+        return MergedRows(self.problem_type, **columns, classes=self.classes, segments=self.segments)
 
     def __post_init__(self) -> None:
         _known_problem(self.problem_type)
@@ -180,19 +207,24 @@ class MergedRows:
     def part(self, first: int, last: int) -> MergedRows:
         """The rows from `first` up to `last`, exclusive."""
         columns = {name: column[first:last] for name, column in self._columns().items()}
-        return MergedRows(self.problem_type, **columns, classes=self.classes)
+        return MergedRows(self.problem_type, **columns, classes=self.classes, segments=self.segments)
 
     def _columns(self) -> dict[str, Any]:
         columns = {"flags": self.flags, "actual": self.actual, "predicted": self.predicted}
         if self.probability is not None:
             columns["probability"] = self.probability
+        if self.segment is not None:
+            columns["segment"] = self.segment
         return columns
 
     def to_bytes(self) -> bytes:
         """The rows as one ``.npz`` file without pickled objects. Equal rows give equal bytes."""
-        about = json.dumps({"problem_type": self.problem_type, "classes": self.classes}).encode("ascii")
+        about: dict[str, Any] = {"problem_type": self.problem_type, "classes": self.classes}
+        if self.segment is not None:
+            about["segments"] = self.segments
+        text = json.dumps(about).encode("ascii")
         buffer = io.BytesIO()
-        np.savez(buffer, about=np.frombuffer(about, dtype=np.uint8), **self._columns())
+        np.savez(buffer, about=np.frombuffer(text, dtype=np.uint8), **self._columns())
         return buffer.getvalue()
 
     @classmethod
@@ -212,6 +244,8 @@ class MergedRows:
                     predicted=columns["predicted"],
                     probability=columns.get("probability"),
                     classes=tuple(about["classes"]),
+                    segment=columns.get("segment"),
+                    segments=tuple(about.get("segments", ())),
                 )
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise InputError(

@@ -48,6 +48,7 @@ _NOT_OURS: Final = {
     "min_label_coverage": 0.0,
     "max_rejected_ratio": 0.05,
     "noise_sd": None,
+    "segments": None,
     "keep_merged": None,
     "keep_rejected": "lines",
     "ground_truth_attribute": None,

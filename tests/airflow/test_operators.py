@@ -53,14 +53,16 @@ def test_the_analysis_counts_what_the_merge_merged_and_merges_nothing_itself(
     assert report["timings"]["merge_seconds"] == handover["merge_seconds"]
 
 
-def test_the_analysis_hands_on_the_report_without_what_grows_with_the_classes(
+def test_the_analysis_hands_on_the_report_without_what_grows_with_classes_and_segments(
     make_dag: MakeDag, runs: Runs, churn: Churn
 ) -> None:
-    dag = make_dag(HOURLY)
+    dag = make_dag(HOURLY, segments={"input_attribute": 0})
     runs.trigger(dag, **AT_NINE)
     runs.finish(dag)
     summary, report = runs.xcom(dag, "analyze_quality"), churn.report(NINE)
     assert "confusion_matrix" in report["metrics"]
+    assert report["segments"]["listed"]
+    assert "segments" not in summary
     del report["metrics"]["confusion_matrix"]
     assert summary["metrics"] == report["metrics"]
     assert {name: summary[name] for name in ("status", "window", "capture", "merge", "violations")} == {

@@ -154,6 +154,18 @@ def test_a_merge_of_ours_counts_every_line(on_sagemaker: Any, runs: Runs, churn:
     assert report["jobs"]["merge"] is None
 
 
+def test_segments_are_counted_here_of_rows_that_were_merged_here(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
+    segments = {"input_attribute": 0}
+    run(runs, on_sagemaker('merge_on="airflow"', segments=segments))
+    found = churn.report(HOUR)["segments"]
+    assert sum(one["records"] for one in found["listed"]) == 8
+
+
+def test_where_sagemakers_merger_merged_there_are_no_segments(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
+    run(runs, on_sagemaker(segments={"input_attribute": 0}))
+    assert "segments" not in churn.report(HOUR)
+
+
 @pytest.mark.parametrize("merge_on", ["auto", "airflow"])
 def test_the_report_comes_last_and_working_files_go(merge_on: str, on_sagemaker: Any, runs: Runs, churn: Churn) -> None:
     run(runs, on_sagemaker(f"merge_on={merge_on!r}"))

@@ -46,6 +46,26 @@ def test_a_preprocessor_makes_payloads_readable_that_are_not(world: World) -> No
     assert report["scripts"]["record_preprocessor"]["uri"] == join(world.root, "script.py")
 
 
+def test_segments_of_rows_that_a_preprocessor_makes_stand_in_the_captured_input(world: World) -> None:
+    scripted(
+        world,
+        """
+def preprocess_handler(inference_record):
+    return [{"score": float(text)} for text in inference_record.endpoint_output.data.split("|")]
+""",
+    )
+    world.settings["segments"] = {"input_attribute": 1}
+    world.captures(
+        capture_line("a", "0.9|0.2", given="1,de"),
+        capture_line("b", "0.9", given="1,fr"),
+        capture_line("no label", "?", given="1,fr"),
+        capture_line("c", "0.9|0.1", given="1,x\n1,y"),
+    )
+    world.labels(label_line("a", "1\n1"), label_line("b", "1"), label_line("c", "1\n0"))
+    listed = judged(world)["segments"]["listed"]
+    assert {one["segment"]: one["records"] for one in listed} == {"de": 2, "fr": 1, "x": 1, "y": 1}
+
+
 def test_a_preprocessor_sees_the_merged_record_as_sagemaker_shows_it(local_world: World) -> None:
     scripted(
         local_world,

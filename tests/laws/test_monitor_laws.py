@@ -85,6 +85,7 @@ declarations = st.builds(
         min_label_coverage=ratios,
         max_rejected_ratio=ratios,
         noise_sd=st.floats(0.1, 10),
+        segments=st.sampled_from(["input_attribute", "ground_truth_attribute"]).map(lambda name: {name: "a.b"}),
         keep_merged=st.sampled_from(["parquet", "jsonl"]),
         keep_rejected=st.sampled_from(["lines", "references"]),
         ground_truth_max_delay=st.sampled_from(["P7D", "PT12H"]),

@@ -9,11 +9,12 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from airflow_mq_provider.quality import states
 from airflow_mq_provider.quality.metrics import compute
+from airflow_mq_provider.quality.segments import segment_states
 from airflow_mq_provider.quality.states import (
     BINARY,
     MULTICLASS,
@@ -123,6 +124,46 @@ def test_the_states_of_parts_add_up_to_the_state_of_the_whole(problem, cuts, pro
     whole = state_of(merged(problem_type, rows, probabilities=probabilities))
     assert facts(whole) == facts(add_states(parts, problem_type))
     assert whole.records == len(rows)
+
+
+SEGMENTS = st.sampled_from((None, "a", "b", "ä", "10", "c", "d"))
+
+
+@given(problems(), st.lists(SEGMENTS, min_size=40, max_size=40), st.lists(st.integers(0, 40), max_size=4), st.data())
+def test_the_states_of_segments_add_up_to_the_state_of_the_whole(problem, names, cuts, data):
+    problem_type, rows = problem
+    assume(rows)  # without any, nobody asks
+    names = names[: len(rows)]
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    parts = [
+        merged(problem_type, rows[start:end]).in_segments(names[start:end]) for start, end in itertools.pairwise(edges)
+    ]
+    listed, rarest = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 8))
+    found = segment_states(lambda: parts, problem_type, listed=listed, rarest=rarest)
+    pieces = [*found.listed.values(), found.others, found.without]
+    assert facts(add_states(pieces, problem_type)) == facts(state_of(merged(problem_type, rows)))
+    for name, state in found.listed.items():
+        own = [row for row, one in zip(rows, names, strict=True) if one == name]
+        assert facts(state) == facts(state_of(merged(problem_type, own)))
+    assert found.without.records == names.count(None)
+
+
+@given(st.lists(SEGMENTS, max_size=40), st.integers(1, 40), st.integers(1, 4), st.integers(1, 8))
+def test_the_segments_that_are_listed_are_the_largest_however_the_rows_are_cut(names, size, listed, rarest):
+    rows = merged(BINARY, [(0, 0, 0, 0.5)] * len(names)).in_segments(names)
+    parts = [rows.part(start, start + size) for start in range(0, len(names), size)]
+    found = segment_states(lambda: parts, BINARY, listed=listed, rarest=rarest)
+    sizes = {name: names.count(name) for name in names if name is not None}
+    bounded = len(sizes) > rarest
+    worth = [name for name, rows in sizes.items() if not bounded or rows * (rarest + 1) > len(names)]
+    assert list(found.listed) == sorted(worth, key=lambda name: (-sizes[name], name))[:listed]
+    assert found.segments == (None if bounded else len(sizes))
+
+
+@given(st.lists(SEGMENTS, max_size=20))
+def test_segments_survive_their_bytes(names):
+    rows = merged(BINARY, [(0, 0, 0, 0.5)] * len(names)).in_segments(names)
+    assert MergedRows.from_bytes(rows.to_bytes()).names_of_segments() == names
 
 
 WIDE = st.one_of(

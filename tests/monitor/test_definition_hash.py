@@ -82,6 +82,7 @@ def test_what_does_not_change_the_analysis_does_not_change_the_hash(given):
         {"positive_label": "yes"},
         {"max_rejected_ratio": 0.1},
         {"noise_sd": 2.0},
+        {"segments": {"input_attribute": 3}},
         {"keep_merged": "jsonl"},
         {"constraints_uri": "s3://bucket/constraints.json"},
         {"ground_truth_max_delay": "P7D"},

@@ -86,6 +86,7 @@ def test_a_monitor_needs_six_things_and_all_else_has_a_default():
         "min_label_coverage": 0.0,
         "max_rejected_ratio": 0.05,
         "noise_sd": None,
+        "segments": None,
         "keep_merged": None,
         "keep_rejected": "lines",
         "ground_truth_max_delay": None,
@@ -337,6 +338,40 @@ def test_the_limits_of_a_setting(field, good, bad):
         (fault,) = faults(**{field: value})
         assert fault.startswith(f"{field}: ")
         assert repr(value) in fault
+
+
+# --- segments
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"input_attribute": 3},
+        {"input_attribute": "$.user.country"},
+        {"ground_truth_attribute": "eventMetadata.country"},
+    ],
+)
+def test_segments_are_of_the_input_or_of_the_labels(given):
+    made = monitor(segments=given).segments
+    assert made is not None
+    assert made.model_dump(exclude_none=True) == {name: str(value) for name, value in given.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({}, "input_attribute, ground_truth_attribute: exactly one of them is needed, came neither"),
+        (
+            {"input_attribute": 1, "ground_truth_attribute": "a"},
+            "input_attribute, ground_truth_attribute: exactly one of them is needed, came both",
+        ),
+        ({"ground_truth_attribute": 1}, "ground_truth_attribute: must be a path such as eventMetadata.country, came 1"),
+        ({"input_attribute": "a["}, "input_attribute: "),
+        ({"column": 1, "input_attribute": 1}, "column: no field of Segments"),
+    ],
+)
+def test_segments_that_name_no_place_are_refused_by_their_field(given, fault):
+    assert faults(segments=given)[0].startswith(("segments." + fault, "segments: " + fault))
 
 
 # --- names

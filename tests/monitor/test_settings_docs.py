@@ -17,6 +17,7 @@ from airflow_mq_provider.monitor import (
     ModelQualityMonitor,
     NetworkSettings,
     SageMakerSettings,
+    Segments,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
@@ -24,6 +25,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "ModelQualityMonitor": ModelQualityMonitor,
     "EndpointInput": EndpointInput,
     "BatchTransformInput": BatchTransformInput,
+    "Segments": Segments,
     "SageMakerSettings": SageMakerSettings,
     "NetworkSettings": NetworkSettings,
 }

@@ -273,8 +273,8 @@ def test_a_place_by_https_is_refused_in_the_words_of_a_monitor():
 
 def test_settings_that_no_definition_holds_are_named():
     assert unknown_to_sagemaker(monitor()) == []
-    asked = monitor(min_label_coverage=0.5, noise_sd=2.0, keep_merged="jsonl")
-    assert unknown_to_sagemaker(asked) == ["min_label_coverage", "noise_sd", "keep_merged"]
+    asked = monitor(min_label_coverage=0.5, noise_sd=2.0, segments={"input_attribute": 3}, keep_merged="jsonl")
+    assert unknown_to_sagemaker(asked) == ["min_label_coverage", "noise_sd", "segments", "keep_merged"]
 
 
 # --- what is sent
