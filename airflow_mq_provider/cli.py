@@ -568,6 +568,8 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
         for name, metric in metrics.items()
     ]
     lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
+    if segments := report.get("segments"):
+        lines.append(f"segments      {_worst(segments)}")
     if cloudwatch := report.get("cloudwatch"):
         came = f"{cloudwatch['metrics']} metrics in {cloudwatch['namespace']}"
         lines.append(f"cloudwatch    {cloudwatch['status']}: {cloudwatch['reason'] or came}")
@@ -646,6 +648,18 @@ def _count(block: Mapping[str, Any], name: str, words: str | None = None) -> str
     if block[name] == 1:
         words = re.sub("s( |$)", r"\1", words, count=1)
     return f"{block[name]:,} {words}"
+
+
+_SEGMENTS_SAID = 3
+
+
+def _worst(segments: Mapping[str, Any]) -> str:
+    """How many segments there are, and the worst of those that were judged, each in quotes since it is text of the data."""
+    metric = segments["worst_by"]
+    judged = [one for one in segments["listed"] if one["status"] != "NotJudged"][:_SEGMENTS_SAID]
+    number = "over 100,000" if segments["segments"] is None else f"{segments['segments']:,}"
+    said = ", ".join(f"{one['segment'][:40]!r} {_number(one['metrics'][metric]['value'])}" for one in judged)
+    return f"{number}; " + (f"worst {metric}: {said}" if said else "none judged")
 
 
 def _held(metric: Mapping[str, Any], constraint: Any, violation: Mapping[str, Any] | None) -> str:

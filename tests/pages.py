@@ -68,6 +68,18 @@ def labels_alone(world: World) -> None:
     )
 
 
+def segments(world: World) -> None:
+    """A binary problem in forty segments, a hundred captures without one, and a few that are small."""
+    draw = random.Random(4)
+    binary(world)
+    world.settings |= {"segments": {"input_attribute": 0}, "min_records": 20}
+    rows = [(f"s{number}", f"country {draw.randrange(40)}" if number % 10 else "") for number in range(4000)]
+    world.captures(
+        *[capture_line(id, f"{draw.betavariate(2, 2):.3f}", given=csv(country)) for id, country in rows], name="b.jsonl"
+    )
+    world.labels(*[label_line(id, str(draw.randrange(2))) for id, _ in rows], name="b.jsonl")
+
+
 def multiclass(world: World) -> None:
     """Twenty classes, some of them mixed up."""
     draw = random.Random(2)
@@ -112,8 +124,10 @@ def hostile(world: World) -> None:
     multiclass(world)
     found = [names[number % len(names)] for number in range(300)]
     actual = [names[number % 6] for number in range(300)]
+    world.settings["segments"] = {"input_attribute": 0}
     world.captures(
-        *[capture_line(f"{HOSTILE}{number}", csv(name)) for number, name in enumerate(found)], name="a.jsonl"
+        *[capture_line(f"{HOSTILE}{number}", csv(name), given=csv(name[:250])) for number, name in enumerate(found)],
+        name="a.jsonl",
     )
     world.labels(
         *[label_line(f"{HOSTILE}{number}", csv(name)) for number, name in enumerate(actual)],
@@ -152,6 +166,7 @@ KINDS: dict[str, Callable[[World], Any]] = {
     for made in (
         binary,
         labels_alone,
+        segments,
         multiclass,
         regression,
         not_judged,

@@ -31,6 +31,7 @@ from airflow_mq_provider.publish.page import (
     terms,
 )
 from airflow_mq_provider.publish.pictures import quality_sections
+from airflow_mq_provider.publish.segments import segments_section
 from airflow_mq_provider.publish.text import (
     apart,
     code,
@@ -106,7 +107,7 @@ def report_page(run: RunResult) -> bytes:
         f"default-src 'none'; style-src 'sha256-{_digest(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
     )
     window = f"{format_time(run.window.start)} to {format_time(run.window.end)}"
-    sections = [_metrics(run), *quality_sections(run), _lines(run), _provenance(run)]
+    parts = [_metrics(run), segments_section(run), *quality_sections(run), _lines(run), _provenance(run)]
     document = Markup(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -122,7 +123,7 @@ def report_page(run: RunResult) -> bytes:
         style=style,
         symbols=charts.SYMBOLS,
         header=_header(run),
-        sections=joined([section for section in sections if section], "\n"),
+        sections=joined([part for part in parts if part], "\n"),
         footer=_footer(run),
     )
     return document.encode("utf-8", "backslashreplace")

@@ -161,6 +161,16 @@ def test_run_for_people_tells_noise_from_change() -> None:
     assert cli._held(metric, limit, far | {"sd_beyond": "NaN", "within_noise": False}).endswith("0.57  VIOLATED")
 
 
+def test_run_for_people_names_the_worst_segments_as_text_that_does_nothing() -> None:
+    def one(name: str, recall: float | str, status: str = "Completed") -> dict[str, Any]:
+        return {"segment": name, "status": status, "metrics": {"recall": {"value": recall}}}
+
+    listed = [one("\x1b[31mfr", 0.25), one("de", 0.5), one("x", "NaN"), one("es", 0.75), one("it", 0.0, "NotJudged")]
+    found = {"worst_by": "recall", "segments": 5, "listed": listed}
+    assert cli._worst(found) == "5; worst recall: '\\x1b[31mfr' 0.25, 'de' 0.5, 'x' NaN"
+    assert cli._worst(found | {"segments": None, "listed": listed[-1:]}) == "over 100,000; none judged"
+
+
 def test_run_for_people_says_verdict_counts_limits_rejections_and_place(
     churn: Callable[..., str], capsys: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ from airflow_mq_provider.quality import documents
 from airflow_mq_provider.quality.constraints import Constraint, Verdict, judge, verdict
 from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.report import RunResult
+from airflow_mq_provider.quality.segments import judge_segments, segment_states
 from airflow_mq_provider.quality.states import (
     BINARY,
     MULTICLASS,
@@ -349,6 +350,29 @@ def test_numbers_are_drawn_as_pairs_and_errors(read):
     assert "Predicted against actual" in told
     assert "82.2% of 500 records were predicted too low, 17.8% right or too high." in told
     assert "beyond the axes" in told
+
+
+def test_the_worst_segments_stand_beside_the_whole(read):
+    told = read("segments").text
+    assert "By 0 of the input: 41 segments, worst recall first. The worst 20 are shown, 41 are in report.json." in told
+    table = told[told.index("worst recall first") : told.index("Every line")]
+    assert table.count("country ") == 20
+    assert re.search(r"country \d+\d\d0\.\d{4}0\.\d{4}0\.\d{4}violated recall", table)
+    assert "without a segment400" in table
+    assert "all records4,280" in table
+
+
+def test_a_page_of_a_monitor_without_segments_has_none(read):
+    assert "Segments" not in read("binary").text
+
+
+def test_a_column_that_no_record_has_is_told():
+    states = segment_states(lambda: [binary_rows()], BINARY)
+    made = page(rows=binary_rows(), segments={"ground_truth_attribute": "eventMetadata.x"})
+    found = judge_segments(states, BINARY, made.verdict, None)
+    told = text(replace(made, segments=found))
+    assert "By eventMetadata.x of the label: 0 segments" in told
+    assert "No record has a value there: see whether the attribute names its place." in told
 
 
 def test_rejected_lines_are_counted_explained_and_shown(read):

@@ -1,0 +1,99 @@
+"""The segments of ``report.html``: the worst of them, each beside the whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from markupsafe import Markup
+
+from airflow_mq_provider.publish.page import (
+    SMALL_CROSS,
+    SMALL_DASH,
+    SMALL_TICK,
+    heads,
+    plus_minus,
+    result,
+    section,
+    table,
+)
+from airflow_mq_provider.publish.text import code, count, joined, name, number, shown
+from airflow_mq_provider.quality.constraints import COMPLETED, NOT_JUDGED, WITH_VIOLATIONS
+from airflow_mq_provider.quality.metrics import HEADLINES
+from airflow_mq_provider.quality.report import RunResult
+from airflow_mq_provider.quality.segments import LISTED, RAREST, Segment
+from airflow_mq_provider.quality.states import Metric
+
+SHOWN: Final = 20
+"""How many segments a page shows; ``report.json`` has more."""
+_NAME_LENGTH: Final = 60
+_NAMED: Final = 2
+
+_RESULTS: Final = {
+    COMPLETED: result("good", SMALL_TICK, "within"),
+    WITH_VIOLATIONS: result("bad", SMALL_CROSS, "violated"),
+    NOT_JUDGED: result("unsure", SMALL_DASH, "not judged"),
+}
+_WITHIN_NOISE: Final = result("good", SMALL_TICK, "within noise")
+
+
+def segments_section(run: RunResult) -> Markup | None:
+    """The table of segments, worst first, and beneath them what they are compared with."""
+    found, statistics = run.segments, run.statistics
+    if found is None or statistics is None or statistics.item_count is None:
+        return None
+    metrics = [metric for metric in HEADLINES[run.problem_type] if metric in statistics.metrics]
+    rows = [_row(shown(one.name, _NAME_LENGTH), one, metrics) for one in found.listed[:SHOWN]]
+    if found.others is not None:
+        rows.append(_row("all other segments", found.others, metrics))
+    if found.without is not None:
+        rows.append(_row("without a segment", found.without, metrics))
+    rows.append(_row("all records", Segment("", statistics.item_count, statistics.metrics), metrics))
+    different = f"more than {RAREST:,} segments" if found.segments is None else count(found.segments, "segment")
+    told = [Markup("By {}: {}, worst {} first.").format(_by(run), different, name(found.metric))]
+    if len(found.listed) > SHOWN:
+        told.append(Markup("The worst {} are shown, {} are in report.json.").format(SHOWN, len(found.listed)))
+    if found.others is not None:
+        told.append(Markup("Judged by themselves are the {} largest.").format(LISTED))
+    if found.without is not None and not found.listed:
+        told.append(Markup("No record has a value there: see whether the attribute names its place."))
+    head = heads(("Segment", ""), ("Records", "n"), *((metric, "n") for metric in metrics), ("Result", ""))
+    return section(
+        "segments",
+        "Segments",
+        Markup('<p class="quiet">{}</p>').format(joined(told, " ")),
+        table("Segments with their metrics and results", head, rows, "stack"),
+    )
+
+
+def _by(run: RunResult) -> Markup:
+    asked = run.monitor.segments
+    if asked is not None and asked.input_attribute is not None:
+        return Markup("{} of the input").format(code(asked.input_attribute))
+    return Markup("{} of the label").format(code(asked.ground_truth_attribute if asked else ""))
+
+
+def _row(title: Markup | str, one: Segment, metrics: list[str]) -> Markup:
+    cells = [Markup('<td class="n" data-name="records">{}</td>').format(f"{one.records:,}")]
+    cells += [
+        Markup('<td class="n" data-name="{}">{}</td>').format(metric, _value(one.metrics, metric)) for metric in metrics
+    ]
+    cells.append(Markup('<td class="result">{}</td>').format(_result(one)))
+    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(title, joined(cells))
+
+
+def _value(metrics: Mapping[str, Metric], metric: str) -> Markup:
+    found = metrics.get(metric, Metric(math.nan))
+    return Markup("{}{}").format(number(found.value), plus_minus(found))
+
+
+def _result(one: Segment) -> Markup:
+    if one.verdict is None:
+        return Markup('<span class="quiet">–</span>')
+    told = _WITHIN_NOISE if one.verdict.code == "within_noise" else _RESULTS[one.verdict.status]
+    if one.judgement is None or not one.judgement.violations:
+        return told
+    violated = [violation.metric_name for violation in one.judgement.violations]
+    names = ", ".join(violated[:_NAMED]) + (f" and {len(violated) - _NAMED} more" if len(violated) > _NAMED else "")
+    return Markup('{} <span class="quiet">{}</span>').format(told, names)
