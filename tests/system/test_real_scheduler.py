@@ -42,13 +42,14 @@ from airflow_mq_provider import ModelQualityMonitor, model_quality_dag
 from airflow_mq_provider.storage import Storage
 
 START, END = datetime.fromisoformat({first!r}), datetime.fromisoformat({last!r})
-AGAIN = {{"retries": 1, "retry_delay": timedelta(seconds=1), "poke_interval": 1}}
+AGAIN = {{"retries": 4, "retry_delay": timedelta(seconds=1), "poke_interval": 1}}
 monitors = {{name: ModelQualityMonitor.model_validate(one) for name, one in json.loads({monitors!r}).items()}}
 
 for name, monitor in monitors.items():
     arguments = {{
         "waiting": {{"wait_for_captures": "PT1H", "wait_for_ground_truth": "P999D", "aws_conn_id": "s3_of_tests"}},
         "interrupted": {{"wait_for_captures": "P999D"}},
+        "orphaned": {{"wait_for_captures": "P999D"}},
     }}
     globals()[name] = model_quality_dag(
         monitor,
@@ -62,23 +63,24 @@ for name, monitor in monitors.items():
         **arguments.get(name, {{}}),
     )
 
-# In the first attempt at the merge of two DAGs the power goes, once its first rows are written: that of the task, and that
-# of everything that runs tasks, the scheduler with its executor's workers.
+# In the first attempt at the merge of three DAGs something dies once its first rows are written: the task; the scheduler with
+# all workers of its executor and the task; the worker alone, whose task goes on without it.
 MARKS = Path({marks!r})
 write = Storage.write
 
 
 def write_and_die(self, uri, data):
     write(self, uri, data)
-    if not uri.endswith(".npz"):
+    name = next((one for one in ("killed", "interrupted", "orphaned") if f"/{{one}}/" in uri), None)
+    if name is None or not uri.endswith(".npz") or (MARKS / f"{{name}}-once").exists():
         return
-    for name in ("killed", "interrupted"):
-        mark = MARKS / f"{{name}}-once"
-        if f"/{{name}}/" in uri and not mark.exists():
-            mark.touch()
-            if name == "interrupted":
-                os.killpg(int((MARKS / "scheduler.pid").read_text()), signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
+    (MARKS / f"{{name}}-once").write_text(f"{{os.getpid()}} {{os.getppid()}}")
+    if name == "orphaned":
+        os.kill(os.getppid(), signal.SIGKILL)
+        return
+    if name == "interrupted":
+        os.killpg(int((MARKS / "scheduler.pid").read_text()), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 Storage.write = write_and_die
@@ -94,6 +96,8 @@ class Airflow:
     on_s3: Churn
     empty: Churn
     """Without captures yet."""
+    later: Churn
+    """Without captures until the scheduler has been killed."""
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -203,10 +207,12 @@ def airflow(
         late = [label_line(f"{hour:%d%H}-7", "0")]
         churn.put(f"labels/{hour_folder(hour + timedelta(days=1))}/late.jsonl", late)
     empty = Churn(str(tmp_path_factory.mktemp("empty")), Storage(), {"endpoint_input": OFFSETS})
+    later = Churn(str(tmp_path_factory.mktemp("later")), Storage(), {"endpoint_input": OFFSETS})
     dags = ("scheduled", "backfilled", "refreshed", "killed")
     monitors = {dag_id: churn.declared(output_uri=join(churn.root, dag_id), keep_merged="jsonl") for dag_id in dags} | {
         "waiting": on_s3.declared(),
         "interrupted": empty.declared(output_uri=join(churn.root, "interrupted"), keep_merged="jsonl"),
+        "orphaned": later.declared(output_uri=join(churn.root, "orphaned"), keep_merged="jsonl"),
     }
     (home / "dags").mkdir()
     (home / "dags" / "judged.py").write_text(
@@ -257,6 +263,7 @@ def airflow(
         ["backfill", "create", "--dag-id", "killed", *one],
         ["backfill", "create", "--dag-id", "waiting", *one],
         ["backfill", "create", "--dag-id", "interrupted", *one],
+        ["backfill", "create", "--dag-id", "orphaned", *one],
     ]
     in_one_process = (
         "import json, sys\n"
@@ -269,7 +276,7 @@ def airflow(
         [sys.executable, "-c", in_one_process, json.dumps(commands)], env=environment, capture_output=True, text=True
     )
     assert prepared.returncode == 0, prepared.stdout[-2000:] + prepared.stderr[-2000:]
-    running = Airflow(home, churn, on_s3, empty, environment)
+    running = Airflow(home, churn, on_s3, empty, later, environment)
     try:
         running.start("api-server", "api-server", "--apps", "execution")
         answering(port, running.processes["api-server"], home / "api-server.log")  # tasks talk to it
@@ -326,11 +333,12 @@ def test_a_run_waits_for_labels_in_the_triggerer_and_goes_on_when_they_come(airf
 
 
 def test_a_scheduler_that_is_killed_with_all_its_tasks_costs_time_only(airflow: Airflow) -> None:
-    """The last test: the scheduler of the others is killed in it."""
+    """The scheduler of the tests above is killed in it; those below have the next one."""
     for dag_id, count in (("scheduled", 6), ("backfilled", 6), ("refreshed", 2), ("killed", 1)):
         airflow.until(lambda dag_id=dag_id, count=count: airflow.finished(dag_id, count), f"the runs of {dag_id}")
-    waits = "select state from task_instance where dag_id = 'interrupted' and task_id = 'wait_for_captures'"
-    airflow.until(lambda: airflow.ask(waits) == [("deferred",)], "the sensor's deferral")
+    waits = "select state from task_instance where dag_id = ? and task_id = 'wait_for_captures'"
+    for dag_id in ("interrupted", "orphaned"):
+        airflow.until(lambda dag_id=dag_id: airflow.ask(waits, dag_id) == [("deferred",)], f"the deferral of {dag_id}")
     killed = airflow.processes["scheduler"]
     airflow.empty.hours(FIRST - timedelta(hours=1), 7)
     airflow.until(lambda: killed.poll() is not None, "the death of the scheduler")
@@ -338,15 +346,33 @@ def test_a_scheduler_that_is_killed_with_all_its_tasks_costs_time_only(airflow: 
     at = SIX[0] + timedelta(hours=1)
     folder = join(airflow.churn.root, "interrupted", "churn/churn-quality", hour_folder(at))
     assert not airflow.churn.storage.exists(join(folder, "report.json"))
-    # the next one finds soon, not only after minutes, that nobody works on that task any more
+    # the next one finds soon, not only after minutes, that nobody works on a task any more
     airflow.start(
         "scheduler",
         "scheduler",
         AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD="10",
         AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL="5",
-        AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="60",
+        AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="20",
         AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL="5",
     )
     airflow.until(lambda: airflow.finished("interrupted", 1), "the run whose scheduler was killed")
     assert airflow.report("interrupted", at) == airflow.report("scheduled", at)
     assert airflow.files("interrupted", at) == airflow.files("scheduled", at)
+
+
+def test_a_worker_that_is_killed_alone_costs_time_only(airflow: Airflow) -> None:
+    """Its task, left without anybody to tell, goes on; the scheduler misses its heartbeat and has another worker try again."""
+    airflow.until(lambda: airflow.finished("interrupted", 1), "the scheduler that was started again")
+    airflow.later.hours(FIRST - timedelta(hours=1), 7)
+    airflow.until(lambda: airflow.finished("orphaned", 1), "the run whose worker was killed")
+    task, worker = map(int, (airflow.home / "orphaned-once").read_text().split())
+    [(missed,)] = airflow.ask(
+        "select count(*) from log where dag_id = 'orphaned' and task_id = 'merge_ground_truth' and try_number = 1 "
+        "and event = 'heartbeat timeout'"
+    )
+    assert missed == 1
+    at = SIX[0] + timedelta(hours=1)
+    assert airflow.report("orphaned", at) == airflow.report("scheduled", at)
+    assert airflow.files("orphaned", at) == airflow.files("scheduled", at)
+    for pid in (worker, task):
+        airflow.until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), f"the end of process {pid}")
