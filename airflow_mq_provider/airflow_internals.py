@@ -146,6 +146,16 @@ def event_by_alias(event: dict[str, Any]) -> dict[str, Any]:
     return {name: json.dumps(value) if isinstance(value, (dict, list)) else value for name, value in event.items()}
 
 
+def notified(notifier: Any, context: Any) -> None:
+    """Send a notifier's message, and raise what keeps it from being sent; before 3.1 Airflow logs that and goes on."""
+    if not isinstance(notifier, of_airflow("BaseNotifier")):
+        notifier(context)
+        return
+    notifier._update_context(context)
+    notifier.render_template_fields(context)
+    notifier.notify(context)
+
+
 def latest_asset_events(uri: str, limit: int) -> list[dict[str, Any]]:
     """Return what the latest events of an asset carry, in the order in which they came, as a running task may ask.
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_mq_provider.airflow_internals import latest_asset_events, of_airflow
+from airflow_mq_provider.airflow_internals import latest_asset_events, notified, of_airflow
 from airflow_mq_provider.exceptions import ModelQualityError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ModelQualityNotifier(BaseNotifier):
             try:
                 # a copy, for a notifier keeps what it rendered
                 notifier = copy.copy(carrier) if isinstance(carrier, BaseNotifier) else carrier(alert)
-                notifier({**context, "alert": alert})
+                notified(notifier, {**context, "alert": alert})
             except Exception as error:  # noqa: BLE001 - of whatever kind, it may not keep the other notifiers from theirs
                 failed.append(error)
                 self.log.error("A message was not sent by %s: %s", carrier, error)

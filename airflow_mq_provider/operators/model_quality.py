@@ -399,4 +399,6 @@ class QualityNotificationOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Notify, or do nothing where the notifier sees no news in the verdict."""
-        self.notifier({**context, "verdict": self.verdict})  # type: ignore[typeddict-unknown-key]
+        from airflow_mq_provider.airflow_internals import notified
+
+        notified(self.notifier, {**context, "verdict": self.verdict})
