@@ -247,9 +247,11 @@ def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 if not data:
                     break
                 inflater = zlib.decompressobj(31)
+            before = inflater.copy()
             try:
                 piece = inflater.decompress(data, _PIECE)
             except zlib.error as error:
+                yield from _before_damage(before, data)
                 raise _DamagedGzipError(str(error)) from error
             if piece:
                 yield piece
@@ -257,3 +259,21 @@ def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
             more = len(piece) == _PIECE
     if not inflater.eof:
         raise _DamagedGzipError("the stream ends before its end mark")
+
+
+def _before_damage(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """Inflate data up to the byte at which it is found damaged, less than a piece in all.
+
+    zlib keeps nothing of what it inflated in the call that finds the damage. That would make what counts depend on how the
+    object happened to be cut into chunks.
+    """
+    for step in (4096, 1):
+        while data:
+            ahead = inflater.copy()
+            try:
+                piece = ahead.decompress(data[:step])
+            except zlib.error:
+                break
+            if piece:
+                yield piece
+            inflater, data = ahead, data[step:]

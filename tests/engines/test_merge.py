@@ -217,6 +217,17 @@ def test_gzip_objects_and_what_came_before_their_damage(world: World) -> None:
     assert capture["rejected"] == {"corrupt_gzip": 1}
     assert capture["lines"] == capture["used"] + 1
     assert 52 + 40 < capture["used"] < 102
+    [example] = capture["rejected_examples"]
+    assert (example["file"], example["line"]) == (f"{world.root}/{folder}/c.jsonl", capture["used"] - 52 + 1)
+
+
+def test_what_came_before_a_damaged_part_of_a_gzip_object_counts(world: World) -> None:
+    lines = b"\n".join(capture_line(f"i{n}", "0.9") for n in range(50)) + b"\n"
+    stored = bytearray(gzip.compress(lines, 0))
+    stored[-5] ^= 1  # of the checksum at its end
+    world.put("capture/churn/AllTraffic/2026/11/02/11/a.jsonl", bytes(stored))
+    capture = world.run()["capture"]
+    assert (capture["used"], capture["lines"], capture["rejected"]) == (50, 51, {"corrupt_gzip": 1})
 
 
 def test_batch_transform_csv_reads_manifests_and_the_last_two_columns(world: World) -> None:

@@ -274,6 +274,27 @@ def test_what_came_before_the_damage_of_a_gzip_object_counts(lines: list[bytes],
     assert [piece.reason for piece in pieces if not isinstance(piece, Block)] == ["corrupt_gzip"]
 
 
+@given(
+    st.lists(
+        st.binary(min_size=1, max_size=200).map(lambda data: data.replace(b"\n", b"") + b"\n"), min_size=1, max_size=20
+    ),
+    st.sampled_from([0, 1, 9]),
+    st.data(),
+)
+def test_damage_is_found_at_the_same_line_however_a_gzip_object_is_cut(
+    lines: list[bytes], level: int, data: st.DataObject
+) -> None:
+    stored = bytearray(gzip.compress(b"".join(lines), level, mtime=0))
+    stored[data.draw(st.integers(2, len(stored) - 1))] ^= data.draw(st.integers(1, 255))
+    found = []
+    for size in (len(stored), 1, data.draw(st.integers(1, 64))):
+        pieces = list(blocks([bytes(stored[at : at + size]) for at in range(0, len(stored), size)]))
+        read = b"".join(piece.data for piece in pieces if isinstance(piece, Block))
+        rejected = [(piece.line, piece.reason) for piece in pieces if not isinstance(piece, Block)]
+        found.append((read, rejected))
+    assert found[0] == found[1] == found[2]
+
+
 PATHS = st.sampled_from(
     ["a", "a.b", "a[0]", "a[0].b", "a.b[1].a", "a[*]", "a[*].b", "a.b[*].a", "a[0].b[*].a[1]", "b[*][0]", "$.a[*].b"]
 )
