@@ -20,4 +20,4 @@ churn = ModelQualityMonitor(
     output_uri="{{ var.value.get('model_quality_root', 's3://bucket') }}/reports",
     constraints_uri="{{ var.value.get('model_quality_root', 's3://bucket') }}/baseline/constraints.json",
 )
-dag = model_quality_dag(churn, schedule="0 * * * *", start_date=datetime(2026, 11, 1, tzinfo=UTC))
+dag = model_quality_dag(churn, schedule="0 * * * *", start_date=datetime(2020, 1, 1, tzinfo=UTC))
