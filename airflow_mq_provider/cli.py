@@ -348,7 +348,10 @@ def _demo(given: argparse.Namespace) -> int:
     answer = {"directory": given.directory, "monitors": [str(path) for path in paths], "scheduled_times": scheduled}
     lines = [f"demo data in {given.directory}; judge a day of it:"]
     lines += [f"  model-quality run {path} --at {scheduled[-1]}" for path in paths]
-    lines.append(f"scheduled times from {scheduled[0]} to {scheduled[-1]}, a day apart")
+    lines += [
+        f"scheduled times from {scheduled[0]} to {scheduled[-1]}, a day apart",
+        "next          run one of these and open its report.html; for captures and labels of your own: docs/formats.md",
+    ]
     _answer(given, answer, lambda: lines)
     return DONE
 

@@ -90,6 +90,17 @@ def report_of(run: Any) -> dict[str, Any]:
         return report
 
 
+def next_steps(reports: list[dict[str, Any]]) -> str:
+    """Return what to do with what was judged, in a few lines."""
+    worse = next(report for report in reports if report["status"] == "CompletedWithViolations")
+    return f"""
+Next:
+  one report       open {worse["output"]}/report.html in a browser
+  all, over time   make ui
+  your own data    docs/formats.md says how captures and labels are stored, docs/airflow.md how a DAG is made of them
+"""
+
+
 def main(arguments: list[str]) -> int:
     """Make the demo, judge its windows on Airflow, print the table."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
@@ -120,7 +131,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"error: {error}\n")
         return 1
     say("done")
-    sys.stdout.write(table(reports, demo) + "\n")
+    sys.stdout.write(table(reports, demo) + "\n" + next_steps(reports))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,12 @@ def test_the_demo_judges_every_window_on_airflow_and_may_be_run_again(tmp_path: 
     shown = [line.split() for line in README.read_text().splitlines() if line.startswith("diabetes  2026")]
     assert shown == [line.split() for line in tables[0].splitlines() if line.startswith("diabetes  2026")]
     assert len(shown) == 8
+    [page] = re.findall(r"^ +one report +open (\S+) in a browser$", tables[0], re.MULTILINE)
+    assert Path(page).is_file()
+    assert "2026/11/08/00" in page, "not the first window of the model that gets worse"
+    assert "make ui" in tables[0]
+    for guide in re.findall(r"docs/\w+\.md", tables[0]):
+        assert (README.parent / guide).is_file()
     for row in judged:
         assert (tmp_path / "demo" / row[-1] / "report.json").is_file()
 

@@ -260,8 +260,10 @@ def test_the_command_makes_data_only_and_says_how_to_judge_them(tmp_path: Path, 
     folder = tmp_path / "demo"
     assert cli.main(["demo", str(folder)]) == 0
     assert not (folder / "reports").exists()
-    told = [line.split() for line in capsys.readouterr().out.splitlines() if "model-quality run" in line]
+    said = capsys.readouterr().out
+    told = [line.split() for line in said.splitlines() if "model-quality run" in line]
     assert len(told) == 3
+    assert "docs/formats.md" in said.splitlines()[-1]
     assert cli.main([*told[0][1:], "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "CompletedWithViolations"
 
