@@ -97,6 +97,10 @@ def _told(error: ModelQualityError) -> str:
 # --- arguments ----------------------------------------------------------------------------------------------------------
 
 
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction["_Parser"]
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -112,89 +116,123 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"model-quality {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    window = commands.add_parser("window", help="the analysis window of a scheduled time")
-    _add_monitor(window)
-    window.add_argument("--at", metavar="TIME", required=True, help="the scheduled time: the end of the data interval")
-    _add_interval_start(window)
-    window.set_defaults(command=_window)
+    arguments_of = (
+        _window_arguments,
+        _run_arguments,
+        _refresh_arguments,
+        _baseline_arguments,
+        _demo_arguments,
+        _import_arguments,
+        _export_arguments,
+        _compare_arguments,
+    )
+    for arguments in arguments_of:
+        arguments(commands).add_argument(
+            "--json", action="store_true", help="one JSON object on standard output, nothing else"
+        )
+    return parser
 
-    run = commands.add_parser("run", help="merge the labels into the captures of a window, and judge")
-    _add_monitor(run)
-    run.add_argument("--at", metavar="TIME", help="the scheduled time: the end of the data interval")
-    _add_interval_start(run)
-    run.add_argument("--window-start", metavar="TIME", help="an explicit window instead of --at, with --window-end")
-    run.add_argument("--window-end", metavar="TIME", help="the end of the explicit window, not part of it")
-    run.add_argument(
+
+def _window_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("window", help="the analysis window of a scheduled time")
+    _add_monitor(parser)
+    parser.add_argument("--at", metavar="TIME", required=True, help="the scheduled time: the end of the data interval")
+    _add_interval_start(parser)
+    parser.set_defaults(command=_window)
+    return parser
+
+
+def _run_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("run", help="merge the labels into the captures of a window, and judge")
+    _add_monitor(parser)
+    parser.add_argument("--at", metavar="TIME", help="the scheduled time: the end of the data interval")
+    _add_interval_start(parser)
+    parser.add_argument("--window-start", metavar="TIME", help="an explicit window instead of --at, with --window-end")
+    parser.add_argument("--window-end", metavar="TIME", help="the end of the explicit window, not part of it")
+    parser.add_argument(
         "--as-of",
         metavar="now|schedule|TIME",
         default="schedule",
         help="up to when labels count: the scheduled time (the default), now, or a time",
     )
-    _add_work(run)
-    run.set_defaults(command=_run)
+    _add_work(parser)
+    parser.set_defaults(command=_run)
+    return parser
 
-    refresh = commands.add_parser("refresh", help="judge past windows again whose labels came late, as of now")
-    _add_monitor(refresh)
-    refresh.add_argument(
+
+def _refresh_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("refresh", help="judge past windows again whose labels came late, as of now")
+    _add_monitor(parser)
+    parser.add_argument(
         "--since", metavar="TIME", help="leave out windows scheduled before this hour (default: every report)"
     )
-    refresh.add_argument("--dry-run", action="store_true", help="tell which windows are due, and run none")
-    _add_work(refresh)
-    refresh.set_defaults(command=_refresh)
+    parser.add_argument("--dry-run", action="store_true", help="tell which windows are due, and run none")
+    _add_work(parser)
+    parser.set_defaults(command=_refresh)
+    return parser
 
-    baseline = commands.add_parser("baseline", help="statistics.json and constraints.json from a labelled file")
-    _add_monitor(baseline)
-    baseline.add_argument(
-        "--dataset", metavar="FILE", required=True, help="predictions with their labels; a path or URI"
-    )
-    baseline.add_argument("--output", metavar="DIR", required=True, help="where both documents are written")
-    baseline.add_argument(
-        "--dataset-format", choices=DATASET_FORMATS, default="csv-header", help="default: %(default)s"
-    )
+
+def _baseline_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("baseline", help="statistics.json and constraints.json from a labelled file")
+    _add_monitor(parser)
+    parser.add_argument("--dataset", metavar="FILE", required=True, help="predictions with their labels; a path or URI")
+    parser.add_argument("--output", metavar="DIR", required=True, help="where both documents are written")
+    parser.add_argument("--dataset-format", choices=DATASET_FORMATS, default="csv-header", help="default: %(default)s")
     for name in ("ground-truth", "inference", "probability"):
-        baseline.add_argument(f"--{name}-attribute", metavar="A", help=f"the {name.replace('-', ' ')} column or path")
-    baseline.add_argument(
+        parser.add_argument(f"--{name}-attribute", metavar="A", help=f"the {name.replace('-', ' ')} column or path")
+    parser.add_argument(
         "--tolerance-sd",
         metavar="K",
         type=_tolerance,
         help="loosen each constraint by K standard deviations (default: the baseline's values as they are)",
     )
-    baseline.set_defaults(command=_baseline)
+    parser.set_defaults(command=_baseline)
+    return parser
 
-    demo = commands.add_parser("demo", help="demo data: captures, late labels, three monitors")
-    demo.add_argument("directory", metavar="DIR", help="an absent or empty folder, or one that holds a demo")
-    demo.set_defaults(command=_demo)
 
-    move = commands.add_parser("import", help="a SageMaker job definition as a monitor, and as a DAG file")
-    move.add_argument(
+def _demo_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("demo", help="demo data: captures, late labels, three monitors")
+    parser.add_argument("directory", metavar="DIR", help="an absent or empty folder, or one that holds a demo")
+    parser.set_defaults(command=_demo)
+    return parser
+
+
+def _import_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("import", help="a SageMaker job definition as a monitor, and as a DAG file")
+    parser.add_argument(
         "source",
         metavar="NAME|FILE",
         help="a monitoring schedule or a job definition in the account, or a file that holds what describing one answers",
     )
-    move.add_argument("--output", metavar="FILE", help="a new file for the monitor; else it is printed")
-    move.add_argument("--dag", metavar="FILE", help="a new DAG file; the monitor goes to --output, else beside it")
-    move.add_argument("--capture-uri", metavar="URI", help="where the endpoint's captures lie, if it does not say so")
-    move.add_argument("--name", metavar="NAME", help="what the monitor is called, if not as the schedule in SageMaker")
-    move.add_argument(
+    parser.add_argument("--output", metavar="FILE", help="a new file for the monitor; else it is printed")
+    parser.add_argument("--dag", metavar="FILE", help="a new DAG file; the monitor goes to --output, else beside it")
+    parser.add_argument("--capture-uri", metavar="URI", help="where the endpoint's captures lie, if it does not say so")
+    parser.add_argument(
+        "--name", metavar="NAME", help="what the monitor is called, if not as the schedule in SageMaker"
+    )
+    parser.add_argument(
         "--schedule", metavar="CRON", type=_cron, help="when the DAG runs, in UTC, if not as the schedule in SageMaker"
     )
-    _add_region(move)
-    move.set_defaults(command=_import)
+    _add_region(parser)
+    parser.set_defaults(command=_import)
+    return parser
 
-    export = commands.add_parser(
+
+def _export_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
         "export", help="the CreateModelQualityJobDefinition request that makes the monitor again"
     )
-    _add_monitor(export)
-    _add_region(export)
-    export.set_defaults(command=_export)
+    _add_monitor(parser)
+    _add_region(parser)
+    parser.set_defaults(command=_export)
+    return parser
 
-    compare = commands.add_parser("compare", help="two executions of one window, metric by metric")
+
+def _compare_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("compare", help="two executions of one window, metric by metric")
     for side in ("a", "b"):
-        compare.add_argument(side, metavar=side.upper(), help="a statistics.json or the folder of one; a path or URI")
-    compare.set_defaults(command=_compare)
-
-    for command in (window, run, refresh, baseline, demo, move, export, compare):
-        command.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
+        parser.add_argument(side, metavar=side.upper(), help="a statistics.json or the folder of one; a path or URI")
+    parser.set_defaults(command=_compare)
     return parser
 
 

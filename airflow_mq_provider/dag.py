@@ -132,58 +132,65 @@ def monitoring_tasks(
         "botocore_config": botocore_config,
     }
     work: dict[str, Any] = {"engine": engine, "workers": workers}
-    limit: dict[str, Any] = {"execution_timeout": max_runtime / 2} if max_runtime else {}
-    waiting: dict[str, Any] = connection | ({} if deferrable else {"mode": "reschedule"})
+    sensors, as_of = _sensors(
+        monitor,
+        captures=wait_for_captures,
+        labels=wait_for_ground_truth,
+        coverage=ground_truth_coverage,
+        counting=work,
+        waiting=connection | ({} if deferrable else {"mode": "reschedule"}),
+    )
+    on_sagemaker = {"merge_on": merge_on, "deferrable": deferrable, "max_runtime": max_runtime and max_runtime / 2}
+    merge, analyze = _work(
+        compute,
+        monitor=monitor,
+        as_of=as_of,
+        **connection,
+        **work,
+        **(on_sagemaker if compute == "sagemaker" else {}),
+        **({"execution_timeout": max_runtime / 2} if max_runtime else {}),
+    )
+    for before, after in pairwise([*sensors, merge]):
+        before >> after
+    result: XComArg = analyze.output
+    if notify is not None:
+        QualityNotificationOperator(task_id="notify_quality", verdict=result, notifier=notify)
+    if (on_violation, on_not_judged) != ("continue", "continue"):
+        EnforceVerdictOperator(
+            task_id="enforce_verdict", verdict=result, on_violation=on_violation, on_not_judged=on_not_judged
+        )
+    return result
+
+
+def _sensors(
+    monitor: Any,
+    *,
+    captures: str | None,
+    labels: str | None,
+    coverage: float,
+    counting: Mapping[str, Any],
+    waiting: Mapping[str, Any],
+) -> tuple[list[CaptureSensor | GroundTruthSensor], Any]:
+    """Make the sensors that are asked for, and return them in order, with the as-of time that the second one finds."""
     sensors: list[CaptureSensor | GroundTruthSensor] = []
-    if wait_for_captures is not None:
-        sensors.append(
-            CaptureSensor(
-                task_id="wait_for_captures",
-                monitor=monitor,
-                grace=wait_for_captures,
-                **waiting,
-            )
-        )
-    as_of = None
-    if wait_for_ground_truth is not None:
-        labels = GroundTruthSensor(
-            task_id="wait_for_ground_truth",
-            monitor=monitor,
-            coverage=ground_truth_coverage,
-            latest=wait_for_ground_truth,
-            **work,
-            **waiting,
-        )
-        as_of = labels.output
-        sensors.append(labels)
+    if captures is not None:
+        sensors.append(CaptureSensor(task_id="wait_for_captures", monitor=monitor, grace=captures, **waiting))
+    if labels is None:
+        return sensors, None
+    sensor = GroundTruthSensor(
+        task_id="wait_for_ground_truth", monitor=monitor, coverage=coverage, latest=labels, **counting, **waiting
+    )
+    return [*sensors, sensor], sensor.output
+
+
+def _work(compute: str, **arguments: Any) -> tuple[Any, Any]:
+    """Make the two tasks that do the work, on Airflow's workers or on SageMaker's machines."""
     merging: type[Any] = GroundTruthMergeOperator
     analyzing: type[Any] = QualityAnalysisOperator
     if compute == "sagemaker":
         merging, analyzing = SageMakerGroundTruthMergeOperator, SageMakerQualityAnalysisOperator
-        work |= {"merge_on": merge_on, "deferrable": deferrable, "max_runtime": max_runtime and max_runtime / 2}
-    merge = merging(task_id="merge_ground_truth", monitor=monitor, as_of=as_of, **work, **connection, **limit)
-    analyze = analyzing(
-        task_id="analyze_quality",
-        monitor=monitor,
-        handover=merge.output,
-        as_of=as_of,
-        **work,
-        **connection,
-        **limit,
-    )
-    for before, after in pairwise([*sensors, merge]):
-        before >> after
-    if notify is not None:
-        QualityNotificationOperator(task_id="notify_quality", verdict=analyze.output, notifier=notify)
-    if (on_violation, on_not_judged) != ("continue", "continue"):
-        EnforceVerdictOperator(
-            task_id="enforce_verdict",
-            verdict=analyze.output,
-            on_violation=on_violation,
-            on_not_judged=on_not_judged,
-        )
-    result: XComArg = analyze.output
-    return result
+    merge = merging(task_id="merge_ground_truth", **arguments)
+    return merge, analyzing(task_id="analyze_quality", handover=merge.output, **arguments)
 
 
 def model_quality_dag(
