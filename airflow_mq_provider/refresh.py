@@ -156,11 +156,18 @@ def judge_again(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Judge a past window as of its new time: the content of its new ``report.json``. Errors are those of `run.run`."""
-    settings: dict[str, Any] = {
-        "storage": storage, "engine": engine, "workers": workers, "allow_scripts": allow_scripts,
-    }  # fmt: skip
-    handover = run.merge(monitor, past.window, as_of=past.as_of, progress=progress, **settings)
-    return run.analyze(monitor, past.window, handover=handover, cadence=past.cadence, cloudwatch=cloudwatch, **settings)
+    return run.run(
+        monitor,
+        past.window,
+        storage=storage,
+        as_of=past.as_of,
+        engine=engine,
+        workers=workers,
+        allow_scripts=allow_scripts,
+        cadence=past.cadence,
+        cloudwatch=cloudwatch,
+        progress=progress,
+    )
 
 
 def refresh(
@@ -248,7 +255,7 @@ def _decided(monitor: ModelQualityMonitor, found: tuple[bool, Mapping[str, Any],
     elif not whole:
         late = again_as_of is not None and again_as_of > former["ground_truth_as_of"]
         decision = INTERRUPTED if late else UNFINISHED
-    elif content.get("engine") == "sagemaker":
+    elif content.get("engine") == run.ON_SAGEMAKER:
         decision = ON_SAGEMAKER
     elif former["label_coverage"] is None:
         decision = NO_CAPTURES

@@ -30,7 +30,7 @@ from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish.cloudwatch import CloudWatch, default_client, publish
 from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.quality import documents
-from airflow_mq_provider.quality.constraints import NOT_JUDGED, Constraint, judge, suggest, verdict
+from airflow_mq_provider.quality.constraints import NOT_JUDGED, Constraint, Judgement, Verdict, judge, suggest, verdict
 from airflow_mq_provider.quality.dataset import labelled_rows
 from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
@@ -71,6 +71,7 @@ def run(
     engine: str = "local",
     workers: int | None = None,
     allow_scripts: bool = False,
+    cadence: timedelta | None = None,
     cloudwatch: CloudWatch | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def run(
         "storage": storage, "engine": engine, "workers": workers, "allow_scripts": allow_scripts,
     }  # fmt: skip
     handover = merge(monitor, window, as_of=as_of, progress=progress, **settings)
-    return analyze(monitor, window, handover=handover, cloudwatch=cloudwatch, **settings)
+    return analyze(monitor, window, handover=handover, cadence=cadence, cloudwatch=cloudwatch, **settings)
 
 
 def merge(
@@ -226,30 +227,56 @@ def _judged(
     judgement = None
     if constraints is not None and statistics is not None:
         judgement = judge(statistics.metrics, constraints, monitor.problem_type)
-    outcome = verdict(
+    return result_of(
+        monitor,
+        window,
+        merged,
+        counts=counts,
+        outcome=verdict_of_counts(monitor, counts, judgement),
+        statistics=statistics,
+        constraints=constraints,
+        judgement=judgement,
+        engine=merged["engine"],
+        scripts=scripts,
+        figures=figures(state, monitor.threshold) if state.records else None,
+    )
+
+
+def verdict_of_counts(monitor: ModelQualityMonitor, counts: MergeCounts, judgement: Judgement | None) -> Verdict:
+    """The verdict on what a merge of ours counted, by the monitor's own limits."""
+    return verdict(
         counts,
         judgement,
         min_records=monitor.min_records,
         min_label_coverage=monitor.min_label_coverage,
         noise_sd=monitor.noise_sd,
     )
+
+
+def result_of(
+    monitor: ModelQualityMonitor,
+    window: Window,
+    handover: Mapping[str, Any],
+    *,
+    outcome: Verdict,
+    judgement: Judgement | None,
+    **found: Any,
+) -> RunResult:
+    """A run's result: what the hand-over of its merge says, and what its analysis found, by the names of `RunResult`.
+
+    It has no judgement where nothing was judged: no list of violations may look like a clean bill.
+    """
     return RunResult(
         monitor=monitor,
         window=window,
-        as_of=as_of_handover(merged),
-        counts=counts,
+        as_of=as_of_handover(handover),
         verdict=outcome,
-        statistics=statistics,
-        constraints=constraints,
-        # no list of violations may look like a clean bill
         judgement=None if outcome.status == NOT_JUDGED else judgement,
-        capture_digest=merged["capture_digest"],
-        ground_truth_digest=merged["ground_truth_digest"],
-        engine=merged["engine"],
-        figures=figures(state, monitor.threshold) if state.records else None,
-        scripts=scripts,
-        replaces=merged["replaces"],
-        revision=merged["revision"],
+        capture_digest=handover["capture_digest"],
+        ground_truth_digest=handover["ground_truth_digest"],
+        replaces=handover["replaces"],
+        revision=handover["revision"],
+        **found,
     )
 
 
@@ -382,6 +409,9 @@ def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, 
 
 
 BY_MERGER = "merger"
+"""As the source of an as-of time: SageMaker's merger read the labels."""
+ON_SAGEMAKER = "sagemaker"
+"""As an engine: SageMaker's analyzer computed the metrics."""
 
 
 def by_merger(handover: Mapping[str, Any]) -> bool:

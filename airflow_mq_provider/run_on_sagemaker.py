@@ -18,7 +18,7 @@ from airflow_mq_provider.publish.cloudwatch import CloudWatch
 from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.quality import documents
 from airflow_mq_provider.quality.binary import curves
-from airflow_mq_provider.quality.constraints import NOT_JUDGED, Verdict, judge, verdict, verdict_of_rows
+from airflow_mq_provider.quality.constraints import NOT_JUDGED, Verdict, judge, verdict_of_rows
 from airflow_mq_provider.quality.dataset import labelled_csv
 from airflow_mq_provider.quality.figures import figures
 from airflow_mq_provider.quality.records import reading
@@ -41,11 +41,18 @@ from airflow_mq_provider.report_folder import (
     read_json,
     standing_handover,
 )
-from airflow_mq_provider.run import BY_MERGER, as_of_handover, by_merger, constraints_of, finish, in_segments
+from airflow_mq_provider.run import (
+    BY_MERGER,
+    ON_SAGEMAKER,
+    by_merger,
+    constraints_of,
+    finish,
+    in_segments,
+    result_of,
+    verdict_of_counts,
+)
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import Window, format_time, hour_folder
-
-ON_SAGEMAKER = "sagemaker"
 
 
 def handed_over(
@@ -197,37 +204,25 @@ def report_of_jobs(
         code, reason = handover.get("without_rows") or ("no_matches", f"no row to analyze: SageMaker says {no_data!r}")
         outcome = Verdict(NOT_JUDGED, reason, code)
     elif counts is not None:
-        outcome = verdict(
-            counts,
-            judgement,
-            min_records=monitor.min_records,
-            min_label_coverage=monitor.min_label_coverage,
-            noise_sd=monitor.noise_sd,
-        )
+        outcome = verdict_of_counts(monitor, counts, judgement)
     else:
         rows = statistics.item_count if statistics is not None else None
         outcome = verdict_of_rows(rows or 0, judgement, min_records=monitor.min_records, noise_sd=monitor.noise_sd)
-    if outcome.status == NOT_JUDGED:
-        judgement = None
-        # no list of violations may look like a clean bill
-        storage.delete([join(monitor.report_prefix(window), VIOLATIONS)])
-    result = RunResult(
-        monitor=monitor,
-        window=window,
-        as_of=as_of_handover(handover),
+    result = result_of(
+        monitor,
+        window,
+        handover,
         counts=counts,
-        verdict=outcome,
+        outcome=outcome,
         statistics=statistics,
         constraints=constraints,
         judgement=judgement,
-        capture_digest=handover["capture_digest"],
-        ground_truth_digest=handover["ground_truth_digest"],
         engine=ON_SAGEMAKER,
         scripts=handover.get("scripts") or {},
-        replaces=handover["replaces"],
-        revision=handover["revision"],
         jobs={"merge": handover.get("merge_job"), "analysis": job, "exit_message": exit_message},
     )
+    if outcome.status == NOT_JUDGED:  # no list of violations may look like a clean bill
+        storage.delete([join(monitor.report_prefix(window), VIOLATIONS)])
     if counts is not None and statistics is not None:
         result = _with_charts(result, statistics, storage)
     result = in_segments(result, storage)

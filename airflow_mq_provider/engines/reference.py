@@ -103,31 +103,46 @@ def arrivals(
     """Find the captures that the labels name, one after another."""
     labels, _ = _labels(task, storage, io.BytesIO())
     found = [
-        (int(prediction.time.timestamp()), labels[prediction.id].hour)
-        for prediction in _readable(task, storage)
-        if task.window.start <= prediction.time < task.window.end and prediction.id in labels
+        (int(item.prediction.time.timestamp()), labels[item.prediction.id].hour)
+        for one in task.captures
+        for item in _captured(task, storage, one)
+        if isinstance(item, _Captured)
+        and task.window.start <= item.prediction.time < task.window.end
+        and item.prediction.id in labels
     ]
     times, hours = zip(*found, strict=True) if found else ((), ())
     return Arrivals(np.array(times, np.int64), np.array(hours, np.int32))
 
 
-def _readable(task: MergeTask, storage: Storage) -> Iterator[Prediction]:
-    """Every captured line that is not rejected."""
-    for one in task.captures:
-        header: list[str] | None = None
-        for item in _lines(one, storage, task.blocks):
-            if isinstance(item, Rejection):
-                continue
-            number, line = item
-            if task.reading.batch == "csv-header" and number == 1:
-                header = line.decode("utf-8", "replace").split(",")
-                continue
-            try:
-                yield (
-                    judge_batch(line, task.reading, header) if task.reading.batch else judge_capture(line, task.reading)
-                )
-            except Fault:
-                continue
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """A captured line that could be read."""
+
+    number: int
+    line: bytes
+    header: list[str] | None
+    prediction: Prediction
+
+
+def _captured(task: MergeTask, storage: Storage, one: Input) -> Iterator[_Captured | Rejection]:
+    """Every captured line of an object, the names of its columns apart."""
+    header: list[str] | None = None
+    for item in _lines(one, storage, task.blocks):
+        if isinstance(item, Rejection):
+            yield item
+            continue
+        number, line = item
+        if task.reading.batch == "csv-header" and number == 1:
+            header = line.decode("utf-8", "replace").split(",")
+            continue
+        try:
+            prediction = (
+                judge_batch(line, task.reading, header) if task.reading.batch else judge_capture(line, task.reading)
+            )
+        except Fault as fault:
+            yield Rejection(one.uri, number, fault.reason, fault.seen, line)
+        else:
+            yield _Captured(number, line, header, prediction)
 
 
 def _lines(one: Input, storage: Storage, cut: Cut = blocks) -> Iterator[tuple[int, bytes] | Rejection]:
@@ -190,25 +205,12 @@ def _captures(
     hours: list[int] = []
     by_hour: dict[str, list[_Match]] = {}
     for one in task.captures:
-        header: list[str] | None = None
-        for item in _lines(one, storage, task.blocks):
+        for item in _captured(task, storage, one):
+            lines += 1
             if isinstance(item, Rejection):
-                lines += 1
                 rejections.add(item)
                 continue
-            number, line = item
-            if task.reading.batch == "csv-header" and number == 1:
-                header = line.decode("utf-8", "replace").split(",")
-                continue
-            lines += 1
-            try:
-                if task.reading.batch:
-                    prediction = judge_batch(line, task.reading, header)
-                else:
-                    prediction = judge_capture(line, task.reading)
-            except Fault as fault:
-                rejections.add(Rejection(one.uri, number, fault.reason, fault.seen, line))
-                continue
+            number, line, prediction = item.number, item.line, item.prediction
             if not task.window.start <= prediction.time < task.window.end:
                 outside += 1
                 continue
@@ -221,7 +223,7 @@ def _captures(
             found = labels[prediction.id]
             label = found.label
             if preprocessor is not None:
-                record = merged_record(task.reading, found.truth, line, header)
+                record = merged_record(task.reading, found.truth, line, item.header)
                 rows = preprocessor.rows(record, f"{one.uri}, line {number}")
                 if not rows:
                     dropped += 1
@@ -242,7 +244,7 @@ def _captures(
             matched_rows += len(label.actual)
             segments = found.segments
             if task.reading.segment_input is not None:
-                segments = capture_segments(line, task.reading, len(label.actual), header)
+                segments = capture_segments(line, task.reading, len(label.actual), item.header)
             by_hour.setdefault(one.hour, []).append(_Match(prediction, found, line, segments))
     sink.writelines(rejections.lines + mismatches.lines)
     for number, (hour, matched) in enumerate(by_hour.items()):

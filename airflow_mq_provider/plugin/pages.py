@@ -22,8 +22,9 @@ from airflow_mq_provider.plugin.history import RECENT, Judged, Missing, Monitor,
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import (
     SMALL_CROSS,
-    SMALL_DASH,
-    SMALL_TICK,
+    UNJUDGED,
+    WITHIN,
+    WITHIN_NOISE,
     figure,
     heads,
     result,
@@ -60,16 +61,15 @@ ROWS: Final = 100
 _PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
 _NONE: Final = Markup('<span class="quiet">–</span>')
 _WORDS: Final = {
-    COMPLETED: result("good", SMALL_TICK, "within"),
+    COMPLETED: WITHIN,
     WITH_VIOLATIONS: result("bad", SMALL_CROSS, "worse"),
-    NOT_JUDGED: result("unsure", SMALL_DASH, "not judged"),
+    NOT_JUDGED: UNJUDGED,
 }
 _WHY: Final = {
     LABELS_CAME_LATE: "labels came late",
     CAPTURES_CHANGED: "captures changed",
     CONSTRAINTS_CHANGED: "other constraints",
 }
-_WITHIN_NOISE: Final = result("good", SMALL_TICK, "within noise")
 _ORDER: Final = {WITH_VIOLATIONS: 0, NOT_JUDGED: 1, COMPLETED: 3}
 
 
@@ -206,7 +206,7 @@ def _row(monitor: Monitor) -> Markup:
 def _word(now: Verdict | Revision) -> Markup:
     """The status, as a sign and in words."""
     if now.status == COMPLETED and now.violations:
-        return _WITHIN_NOISE
+        return WITHIN_NOISE
     return _WORDS.get(now.status, Markup("{}").format(now.status))
 
 

@@ -21,8 +21,9 @@ from markupsafe import Markup
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import (
     SMALL_CROSS,
-    SMALL_DASH,
-    SMALL_TICK,
+    UNJUDGED,
+    VIOLATED,
+    WITHIN,
     heads,
     plus_minus,
     result,
@@ -333,10 +334,10 @@ def _when(run: RunResult) -> Markup:
 
 
 _RESULTS: Final = {
-    "within": result("good", SMALL_TICK, "within"),
-    "violated": result("bad", SMALL_CROSS, "violated"),
+    "within": WITHIN,
+    "violated": VIOLATED,
     "within noise": result("unsure", SMALL_CROSS, "violated, within noise"),
-    "not judged": result("unsure", SMALL_DASH, "not judged"),
+    "not judged": UNJUDGED,
     None: Markup('<span class="quiet">no constraint</span>'),
 }
 

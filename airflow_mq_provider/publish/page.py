@@ -23,6 +23,12 @@ def result(kind: str, sign: str, told: str) -> Markup:
     )
 
 
+WITHIN: Final = result("good", SMALL_TICK, "within")
+VIOLATED: Final = result("bad", SMALL_CROSS, "violated")
+WITHIN_NOISE: Final = result("good", SMALL_TICK, "within noise")
+UNJUDGED: Final = result("unsure", SMALL_DASH, "not judged")
+
+
 def plus_minus(metric: Metric) -> Markup:
     """`` ± `` and the metric's standard deviation; nothing where it has none."""
     return (

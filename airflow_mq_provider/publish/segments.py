@@ -9,12 +9,12 @@ from typing import Final
 from markupsafe import Markup
 
 from airflow_mq_provider.publish.page import (
-    SMALL_CROSS,
-    SMALL_DASH,
-    SMALL_TICK,
+    UNJUDGED,
+    VIOLATED,
+    WITHIN,
+    WITHIN_NOISE,
     heads,
     plus_minus,
-    result,
     section,
     table,
 )
@@ -31,11 +31,10 @@ _NAME_LENGTH: Final = 60
 _NAMED: Final = 2
 
 _RESULTS: Final = {
-    COMPLETED: result("good", SMALL_TICK, "within"),
-    WITH_VIOLATIONS: result("bad", SMALL_CROSS, "violated"),
-    NOT_JUDGED: result("unsure", SMALL_DASH, "not judged"),
+    COMPLETED: WITHIN,
+    WITH_VIOLATIONS: VIOLATED,
+    NOT_JUDGED: UNJUDGED,
 }
-_WITHIN_NOISE: Final = result("good", SMALL_TICK, "within noise")
 
 
 def segments_section(run: RunResult) -> Markup | None:
@@ -91,7 +90,7 @@ def _value(metrics: Mapping[str, Metric], metric: str) -> Markup:
 def _result(one: Segment) -> Markup:
     if one.verdict is None:
         return Markup('<span class="quiet">–</span>')
-    told = _WITHIN_NOISE if one.verdict.code == "within_noise" else _RESULTS[one.verdict.status]
+    told = WITHIN_NOISE if one.verdict.code == "within_noise" else _RESULTS[one.verdict.status]
     if one.judgement is None or not one.judgement.violations:
         return told
     violated = [violation.metric_name for violation in one.judgement.violations]

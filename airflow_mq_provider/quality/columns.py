@@ -273,16 +273,16 @@ def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
     judged_truth = [seen.setdefault(ground_truth_of(lines[one]), len(seen)) for one, _ in judged]
     order, rows = _placed(at[plain], judged, [len(label.actual) for _, label in judged])
     more = np.arange(len(ids), len(ids) + len(judged))
+    places = np.concatenate([at[plain], np.array([one for one, _ in judged], np.int64)])[order]
     segment = None
     if reading.segment_truth is not None:
-        used = np.concatenate([at[plain], np.array([one for one, _ in judged], np.int64)])[order].tolist()
-        counted = zip(used, rows[order].tolist(), strict=True)
+        counted = zip(places.tolist(), rows[order].tolist(), strict=True)
         segment = [one for place, count in counted for one in label_segments(lines[place], reading, count)]
     added = _coded(chain.from_iterable(label.actual for _, label in judged), reading, classes)
     return Labels(
         lines=len(lines) + len(lines.unread),
         rejected=rejected,
-        at=np.concatenate([at[plain], np.array([one for one, _ in judged], np.int64)])[order],
+        at=places,
         ids=hash_ids(ids + [label.id for _, label in judged])[np.concatenate([plain, more])[order]],
         rows=_rows(rows, order),
         actual=_ordered(np.concatenate([values[truth[plain]], added]), rows, order),
