@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow_mq_provider import run
@@ -139,3 +141,33 @@ class World:
             if key.endswith(".jsonl") and key.startswith("merged/")
             for line in data.splitlines()
         ]
+
+
+class StoppedError(Exception):
+    """The process died here."""
+
+
+class StoppingStorage(Storage):
+    """A storage whose process dies at the n-th change it makes, before making it or right after."""
+
+    def __init__(self, changes: int, after: bool = False) -> None:
+        super().__init__()
+        self.left, self.after = changes, after
+
+    def _step(self, change: Any) -> None:
+        self.left -= 1
+        if self.left < 0 and not self.after:
+            raise StoppedError
+        change()
+        if self.left < 0:
+            raise StoppedError
+
+    def write(self, uri: str, data: bytes) -> None:
+        self._step(lambda: Storage.write(self, uri, data))
+
+    def write_file(self, uri: str, path: str | Path) -> None:
+        self._step(lambda: Storage.write_file(self, uri, path))
+
+    def delete(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            self._step(lambda uri=uri: Storage.delete(self, [uri]))

@@ -6,13 +6,13 @@ chromedriver, on the PATH) take the picture, light, and a quarter larger than li
 
 from __future__ import annotations
 
-import base64
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from selenium import webdriver
+sys.path.insert(0, str(Path(__file__).parent))
+
+import chromium
 
 from airflow_mq_provider import demo
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -35,20 +35,9 @@ def report(folder: Path) -> Path:
 
 def picture(page: Path, profile: Path) -> bytes:
     """The first screen of a page, as PNG."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or "chromium"
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver"))
-    try:
-        screen = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": SCALE, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        light = [{"name": "prefers-color-scheme", "value": "light"}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": light})
+    with chromium.light_screen(str(profile), WIDTH, HEIGHT, SCALE) as driver:
         driver.get(page.as_uri())
-        return base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
-    finally:
-        driver.quit()
+        return chromium.taken(driver)
 
 
 def main() -> int:

@@ -6,8 +6,6 @@ pictures, in light. A folder of a demo that has been judged may be given, to sav
 
 from __future__ import annotations
 
-import base64
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from selenium import webdriver
-
 sys.path.insert(0, str(Path(__file__).parent))
 
+import chromium
 import demo_on_airflow
 import ui
 
@@ -46,28 +43,15 @@ def last_run(driver: Any, address: str) -> str:
 
 def taken(address: str, profile: str) -> dict[str, bytes]:
     """Each picture, as PNG."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or "chromium"
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver"))
-    try:
-        screen = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        light = [{"name": "prefers-color-scheme", "value": "light"}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": light})
+    with chromium.light_screen(profile, WIDTH, HEIGHT) as driver:
         driver.get(address)  # which gives the cookie
         time.sleep(3)
         pictures = {}
         for name, page in pages(address, last_run(driver, address)).items():
             driver.get(page)
             time.sleep(5)  # Airflow's pages build themselves
-            pictures[name] = base64.b64decode(
-                driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"]
-            )
+            pictures[name] = chromium.taken(driver)
         return pictures
-    finally:
-        driver.quit()
 
 
 def main(arguments: list[str]) -> int:

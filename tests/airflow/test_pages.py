@@ -27,6 +27,7 @@ from airflow_mq_provider.plugin import history
 from airflow_mq_provider.window import format_time
 from tests.airflow_versions import AIRFLOW
 from tests.airflow_world import Churn, MakeDag, Runs
+from tests.chromium import started
 
 pytestmark = pytest.mark.skipif(AIRFLOW < (3, 1), reason="Airflow has views of plugins from 3.1 on")
 
@@ -541,30 +542,11 @@ def test_a_report_that_is_gone_is_told_and_not_an_error(site: Site, judged: Call
 @pytest.fixture(scope="module")
 def chromium(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A Chromium in which `reader` has logged in."""
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        message = "needs Chromium: apt-get install chromium chromium-driver"
-        if "CI" in os.environ:
-            pytest.fail(message)
-        pytest.skip(message)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(programs[0])
-    for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-        "--window-size=1400,1000", f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):  # fmt: skip
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(programs[1])))
-    driver.implicitly_wait(30)
-    try:
+    with started(tmp_path_factory.mktemp("chromium"), "--window-size=1400,1000") as driver:
+        driver.implicitly_wait(30)
         driver.get(f"{site.address}/api/v2/version")
         driver.add_cookie({"name": "_token", "value": site.tokens["reader"], "path": PREFIX})
         yield driver
-    finally:
-        driver.quit()
 
 
 def asked_for(driver: Any) -> set[str]:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,37 +18,7 @@ import pytest
 
 from airflow_mq_provider.storage import Storage
 from benchmarks.generate import generate
-from tests.world import World, capture_line, label_line
-
-
-class StoppedError(Exception):
-    """The process died here."""
-
-
-class StoppingStorage(Storage):
-    """A storage whose process dies at the n-th change it makes, before or right after making it."""
-
-    def __init__(self, changes: int, after: bool) -> None:
-        super().__init__()
-        self.left, self.after = changes, after
-
-    def _step(self, change: Any) -> None:
-        self.left -= 1
-        if self.left < 0 and not self.after:
-            raise StoppedError
-        change()
-        if self.left < 0:
-            raise StoppedError
-
-    def write(self, uri: str, data: bytes) -> None:
-        self._step(lambda: Storage.write(self, uri, data))
-
-    def write_file(self, uri: str, path: str | Path) -> None:
-        self._step(lambda: Storage.write_file(self, uri, path))
-
-    def delete(self, uris: Iterable[str]) -> None:
-        for uri in uris:
-            self._step(lambda uri=uri: Storage.delete(self, [uri]))
+from tests.world import StoppedError, StoppingStorage, World, capture_line, label_line
 
 
 def timeless(world: World) -> dict[str, Any]:

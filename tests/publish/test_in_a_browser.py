@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chromium import started
 from tests.pages import KINDS
 
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 DESKTOP, PHONE, SMALL_PHONE = (1280, 900), (390, 844), (320, 640)
 
 
@@ -70,24 +65,8 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if None in programs:
-        message = "needs Chromium: apt-get install chromium chromium-driver"
-        if "CI" in os.environ:
-            pytest.fail(message)
-        pytest.skip(message)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(programs[0])
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(str(programs[1])))
-    try:
+    with started(tmp_path_factory.mktemp("chromium")) as driver:
         yield Browser(driver)
-    finally:
-        driver.quit()
 
 
 @pytest.mark.parametrize("kind", KINDS)

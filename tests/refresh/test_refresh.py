@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from airflow_mq_provider import refresh
 from airflow_mq_provider.exceptions import RejectedLinesError
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf, format_time
-from tests.world import T, World, capture_line, label_line
+from tests.world import StoppedError, StoppingStorage, T, World, capture_line, label_line
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -338,34 +337,6 @@ def test_what_is_handed_to_a_task_says_the_same(world: World) -> None:
 
 
 # --- killed
-
-
-class StoppedError(Exception):
-    """The process died here."""
-
-
-class StoppingStorage(Storage):
-    """A storage whose process dies at the n-th change it makes."""
-
-    def __init__(self, changes: int) -> None:
-        super().__init__()
-        self.left = changes
-
-    def _step(self, change: Callable[[], None]) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise StoppedError
-        change()
-
-    def write(self, uri: str, data: bytes) -> None:
-        self._step(lambda: Storage.write(self, uri, data))
-
-    def write_file(self, uri: str, path: str | Path) -> None:
-        self._step(lambda: Storage.write_file(self, uri, path))
-
-    def delete(self, uris: Iterable[str]) -> None:
-        for uri in uris:
-            self._step(partial(Storage.delete, self, [uri]))
 
 
 def test_stopped_at_any_change_and_repeated_a_refresh_gives_the_same(tmp_path: Path) -> None:
