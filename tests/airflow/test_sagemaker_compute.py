@@ -60,6 +60,17 @@ def run(runs: Runs, dag: Any) -> dict[str, str]:
     return runs.finish(dag)
 
 
+def judged_on_airflow(make_dag: MakeDag, runs: Runs, churn: Churn) -> Any:
+    """What the analysis of the same window returns where no job of SageMaker's takes part."""
+    here = make_dag(
+        'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", engine="reference")',
+        output_uri=join(churn.root, "of-airflow"),
+    )
+    runs.trigger(here, **AT_NINE)
+    runs.finish(here)
+    return runs.xcom(here, "analyze_quality")
+
+
 def again(runs: Runs, dag: Any, *tasks: str) -> dict[str, str]:
     """Clear tasks of the only run, and execute what is then due."""
     for task in tasks:
@@ -89,13 +100,7 @@ def test_a_run_on_sagemaker_has_the_verdict_of_a_run_on_airflow(
     dag = on_sagemaker(f"merge_on={merge_on!r}, deferrable={deferrable}")
     assert run(runs, dag) == {"merge_ground_truth": "success", "analyze_quality": "success"}
     theirs = runs.xcom(dag, "analyze_quality")
-    here = make_dag(
-        'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", engine="reference")',
-        output_uri=join(churn.root, "of-airflow"),
-    )
-    runs.trigger(here, **AT_NINE)
-    runs.finish(here)
-    ours = runs.xcom(here, "analyze_quality")
+    ours = judged_on_airflow(make_dag, runs, churn)
     for key in ("status", "reason", "reason_code", "window", "metrics", "violations", "not_judged", "run_type"):
         assert theirs[key] == ours[key], key
     assert theirs.keys() - ours.keys() == {"jobs"}
@@ -128,13 +133,7 @@ def test_a_batch_transform_is_merged_here_and_judged_by_sagemakers_analyzer(
     assert theirs["output"] == join(churn.root, "reports/churn-quality", HOUR)
     left = {one.key for one in churn.storage.list(theirs["output"])}
     assert {"report.json", "statistics.json", "constraint_violations.json", "rejected.jsonl"} <= left
-    here = make_dag(
-        'model_quality_dag(monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", engine="reference")',
-        output_uri=join(churn.root, "of-airflow"),
-    )
-    runs.trigger(here, **AT_NINE)
-    runs.finish(here)
-    ours = runs.xcom(here, "analyze_quality")
+    ours = judged_on_airflow(make_dag, runs, churn)
     for key in ("status", "reason", "capture", "merge", "metrics", "violations"):
         assert theirs[key] == ours[key], key
 
