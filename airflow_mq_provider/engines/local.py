@@ -1,30 +1,27 @@
 """The embedded engine: all cores of one machine, nothing held but ids, labels and what one unit of work needs.
 
-Labels are read first, in parallel, into one table: 128-bit id hashes, sorted, with an index by their leading bits.
-Worker processes are then forked, share that table unchanged, read captures unit by unit, join, and write their parts.
-The cut into units depends on the listing alone and the results are taken in the order of the units, so the number
-of workers changes nothing in what is written (rule O2).
+Worker processes are forked once. They read the labels first; this process puts them into one table, of which every worker
+maps the same memory (`engines.labels`, `engines.workers`). Then they read captures unit by unit, join, and write their
+parts. The cut into units depends on the listing alone and the results are taken in the order of the units, so the
+number of workers changes nothing in what is written (rule O2).
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import multiprocessing
 import os
 import tempfile
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from airflow_mq_provider.engines.labels import LabelTable, hash_order, label_table
 from airflow_mq_provider.engines.task import (
     PIECE,
     ROWS_SUFFIX,
@@ -39,7 +36,7 @@ from airflow_mq_provider.engines.task import (
     part_uri,
     units,
 )
-from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.engines.workers import Later, Step, results
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
@@ -70,7 +67,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SMALL = 8 * 1024 * 1024
-"""Inputs of fewer bytes are read in this process: forking would cost more than it saves."""
+"""Objects of fewer bytes are fetched from S3 in one piece."""
 _READERS = 8
 """Objects fetched at once by one worker, on S3."""
 MISMATCH = "row_count_mismatch"
@@ -84,10 +81,9 @@ def merge(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MergeCounts:
     """Join labels to captures and write the parts and ``rejected.jsonl``. See `engines.Engine.merge`."""
-    cores = workers or available_cores()
     with tempfile.NamedTemporaryFile() as sink:
-        labels, label_side = _collect_labels(task, storage, cores, sink, progress)
-        counts = _join_captures(task, storage, labels, label_side, cores, sink, progress)
+        with _joining(_capture_unit, task, storage, sink, workers, progress) as (joined, labels):
+            counts = _added_up(joined, task, labels, sink)
         sink.flush()
         storage.write_file(task.rejected_uri, sink.name)
     return counts
@@ -101,20 +97,36 @@ def arrivals(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Arrivals:
     """Find the captures that the labels name. See `engines.Engine.arrivals`."""
-    cores = workers or available_cores()
     task = replace(task, keep_merged=None, preprocessor=None)
-    with open(os.devnull, "wb") as sink:  # rejected lines are told by the runs
-        labels, _ = _collect_labels(task, storage, cores, sink, progress)
-    found = list(_work(_arrival_unit, units(task.captures), task, storage, labels, cores, "captures", progress))
+    with (
+        open(os.devnull, "wb") as sink,  # rejected lines are told by the runs
+        _joining(_arrival_unit, task, storage, sink, workers, progress) as (joined, _),
+    ):
+        found = list(joined)
     return Arrivals(
         _joined([one.times for one in found], np.int64),
         _joined([one.hours for one in found], np.int32),
     )
 
 
-def available_cores() -> int:
-    """The processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@contextmanager
+def _joining(
+    join: Callable[[MergeTask, Storage, Later[LabelTable], Unit], T],
+    task: MergeTask,
+    storage: Storage,
+    sink: Any,
+    workers: int | None,
+    progress: Callable[[str, int, int], None] | None,
+) -> Iterator[tuple[Iterator[T], GroundTruthCounts]]:
+    """Read the labels, and give what `join` makes of each unit of captures."""
+    table: Later[LabelTable] = Later()
+    labels = [Step("ground truth", partial(_label_unit, task, storage), unit) for unit in units(task.labels)]
+    captures = [Step("captures", partial(join, task, storage, table), unit) for unit in units(task.captures)]
+    with closing(results([*labels, *captures], table, workers=workers, progress=progress)) as found:
+        collected, counts = _collected(islice(found, len(labels)), task, sink)
+        table.put(collected)
+        del collected
+        yield found, counts
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -135,81 +147,6 @@ class _LabelUnit:
     rejections: Rejections
     segment: Sequence[str | None] | None
     """A row each; None where no segments of labels are asked for."""
-
-
-@dataclass(slots=True)
-class LabelTable:
-    """The last label of each id (rule M2), found by the id's hash."""
-
-    high: NDArray[np.uint64]
-    low: NDArray[np.uint64]
-    place: NDArray[np.int64]
-    """Of each distinct id, in the order of the hashes: which label it is, in the order of the lines."""
-    first_hour: NDArray[np.int32]
-    """In which hour since 1970 its first label was collected."""
-    last_hour: NDArray[np.int32]
-    """The same of this one."""
-    actual: NDArray[Any]
-    rows: NDArray[np.int64] | None
-    classes: list[str]
-    truth: NDArray[np.int32] | None
-    truths: list[bytes]
-    segment: Sequence[str | None] | None = None
-    """A row each, of all labels; None where no segments of labels are asked for."""
-    bits: int = 0
-    starts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
-
-    def __post_init__(self) -> None:
-        # Buckets by leading bits, about one entry each: an entry is found by a look or two instead of a search.
-        self.bits = max(1, min(26, len(self.high).bit_length()))
-        bucket = (self.high >> np.uint64(64 - self.bits)).astype(np.int64)
-        self.starts = np.append([0], np.cumsum(np.bincount(bucket, minlength=1 << self.bits)))
-
-    def truths_of(self, labels: NDArray[np.int64]) -> list[bytes]:
-        """The ``groundTruthData`` of some labels, in a merge that needs them."""
-        if self.truth is None:
-            raise RuntimeError("labels were read without their groundTruthData")
-        return [self.truths[number] for number in self.truth[labels].tolist()]
-
-    def find(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Where each id stands among the distinct ids, -1 for an id without a label."""
-        high, low = ids[:, 0], ids[:, 1]
-        bucket = (high >> np.uint64(64 - self.bits)).astype(np.int64)
-        at, end = self.starts[bucket], self.starts[bucket + 1]
-        found = np.full(len(ids), -1, np.int64)
-        open_ = np.flatnonzero(at < end)
-        while len(open_):
-            here = at[open_]
-            same = (self.high[here] == high[open_]) & (self.low[here] == low[open_])
-            found[open_[same]] = here[same]
-            at[open_] += 1
-            open_ = open_[~same & (here + 1 < end[open_])]
-        return found
-
-
-def hash_order(ids: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """An order that brings equal ids together, first come first, and which of the ordered repeat the one before."""
-    order = np.argsort(ids[:, 0])
-    high = ids[order, 0]
-    tie = high[1:] == high[:-1]
-    repeats = np.zeros(len(ids), np.bool_)
-    if tie.any():
-        # Where the leading halves are equal, the others decide, then the order in which they came.
-        tied = np.flatnonzero(np.append(tie, [False]) | np.append([False], tie))
-        among = order[tied]
-        order[tied] = among = among[np.lexsort((among, ids[among, 1], ids[among, 0]))]
-        repeats[tied[1:]] = (ids[among[1:]] == ids[among[:-1]]).all(axis=1)
-    return order, repeats
-
-
-def repeats(ids: NDArray[np.uint64]) -> int:
-    """How many of the ids came before: the same as `hash_order` says, without an order of all."""
-    high = np.sort(ids[:, 0])
-    tied = high[1:][high[1:] == high[:-1]]
-    # only an id whose leading half another one has can be one of them
-    suspect = np.zeros(1 << 20, np.bool_)
-    suspect[tied >> np.uint64(44)] = True
-    return int(hash_order(ids[suspect[ids[:, 0] >> np.uint64(44)]])[1].sum())
 
 
 def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
@@ -265,16 +202,14 @@ def _joined_rows(parts: Sequence[tuple[NDArray[np.int64] | None, int]]) -> NDArr
     return np.concatenate([np.ones(count, np.int64) if rows is None else rows for rows, count in parts])
 
 
-def _collect_labels(
-    task: MergeTask, storage: Storage, cores: int, sink: Any, progress: Callable[[str, int, int], None] | None
-) -> tuple[LabelTable, GroundTruthCounts]:
-    """Read every label and keep the last of each id."""
+def _collected(units_: Iterable[_LabelUnit], task: MergeTask, sink: Any) -> tuple[LabelTable, GroundTruthCounts]:
+    """Keep the last label of each id."""
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     collected: list[_LabelUnit] = []
     classes = Classes(task.reading)
     truths: list[bytes] = []
     lines = 0
-    for part in _work(_label_unit, units(task.labels), task, storage, None, cores, "ground truth", progress):
+    for part in units_:
         rejections.extend(part.rejections, sink)
         part.rejections = Rejections("ground_truth", False)
         lines += part.lines
@@ -286,16 +221,10 @@ def _collect_labels(
             truths.extend(part.truths)
         collected.append(part)
     ids = _joined([part.ids for part in collected], np.uint64, (0, 2))
-    order, repeats = hash_order(ids)
-    last = order[~np.append(repeats[1:], [False] if len(ids) else []).astype(np.bool_)]
-    hours = _joined([part.hours for part in collected], np.int32)
-    table = LabelTable(
-        high=np.ascontiguousarray(ids[last, 0]),
-        low=np.ascontiguousarray(ids[last, 1]),
-        place=last,
-        first_hour=hours[order[~repeats]],
-        last_hour=hours[last],
-        actual=_joined([part.actual for part in collected], _kind(task)),
+    table = label_table(
+        ids,
+        _joined([part.hours for part in collected], np.int32),
+        _joined([part.actual for part in collected], _kind(task)),
         rows=_joined_rows([(part.rows, len(part.ids)) for part in collected]),
         classes=classes.names,
         truth=_joined([part.truth for part in collected if part.truth is not None], np.int32)
@@ -309,7 +238,7 @@ def _collect_labels(
         lines=lines,
         used=len(ids),
         rejected=rejections.counts(),
-        duplicate_labels=int(repeats.sum()),
+        duplicate_labels=len(ids) - len(table.high),
         examples=tuple(rejections.examples),
     )
     return table, counts
@@ -326,27 +255,25 @@ class _CaptureUnit:
     outside_window: int = 0
     dropped: int = 0
     matched_rows: int = 0
-    without_label: int = 0
     ages: LabelAges = field(default_factory=LabelAges)
-    ids: list[NDArray[np.uint64]] = field(default_factory=list)
-    found: list[NDArray[np.int64]] = field(default_factory=list)
+    without_label: list[NDArray[np.uint64]] = field(default_factory=list)
+    """Ids that no label has."""
+    found: list[NDArray[np.uint32]] = field(default_factory=list)
     """Places of the labels that were found, in the table."""
     rejections: Rejections = field(default_factory=lambda: Rejections("capture", True))
     mismatches: Rejections = field(default_factory=lambda: Rejections("merge", True))
 
 
-def _capture_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Unit) -> _CaptureUnit:
-    classes = Classes(task.reading, table.classes)
+def _capture_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], unit: Unit) -> _CaptureUnit:
     result = _CaptureUnit(
         rejections=Rejections("capture", task.keep_rejected_lines),
         mismatches=Rejections("merge", task.keep_rejected_lines),
     )
-    read = _read(task)
     rows: list[MergedRows] = []
     with ExitStack() as stack:
         preprocessor = stack.enter_context(Preprocessor(task.preprocessor)) if task.preprocessor else None
-        for number, lines in enumerate(_gathered(_capture_pieces(task, storage, unit))):
-            part = read(lines, task.reading, task.seconds, classes)
+        for number, (lines, part, classes) in enumerate(_captures(task, storage, labels, unit)):
+            table = labels.get()
             result.lines += part.lines
             result.outside_window += part.outside_window
             if preprocessor is not None:
@@ -359,11 +286,25 @@ def _capture_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Un
     return result
 
 
-def _arrival_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Unit) -> Arrivals:
-    classes = Classes(task.reading, table.classes)
+def _captures(
+    task: MergeTask, storage: Storage, labels: Later[LabelTable], unit: Unit
+) -> Iterable[tuple[Lines, Predictions, Classes]]:
+    """What the captures of a unit say, piece by piece; the whole unit where the labels are not in order yet."""
+    # classes are numbered as the labels number them
+    multiclass = task.reading.problem_type == "MulticlassClassification"
+    classes = Classes(task.reading, labels.get().classes if multiclass else ())
+    read = read_one_by_one if task.reading.batch or task.reading.processed else read_captures
+    found = (
+        (lines, read(lines, task.reading, task.seconds, classes), classes)
+        for lines in _gathered(_capture_pieces(task, storage, unit))
+    )
+    return found if labels.here() else list(found)
+
+
+def _arrival_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], unit: Unit) -> Arrivals:
     times, hours = [], []
-    for lines in _gathered(_capture_pieces(task, storage, unit)):
-        part = _read(task)(lines, task.reading, task.seconds, classes)
+    for _, part, _ in _captures(task, storage, labels, unit):
+        table = labels.get()
         found = table.find(part.ids)
         times.append(part.times[found >= 0])
         hours.append(table.last_hour[found[found >= 0]])
@@ -373,10 +314,6 @@ def _arrival_unit(task: MergeTask, storage: Storage, table: LabelTable, unit: Un
 def _capture_pieces(task: MergeTask, storage: Storage, unit: Unit) -> Iterator[Block | Rejection]:
     pieces = _pieces(unit.objects, storage, task.blocks)
     return _headed(pieces) if task.reading.batch == "csv-header" else pieces
-
-
-def _read(task: MergeTask) -> Callable[..., Predictions]:
-    return read_one_by_one if task.reading.batch or task.reading.processed else read_captures
 
 
 def _preprocessed(
@@ -395,7 +332,7 @@ def _preprocessed(
         if found[place] < 0:
             return None
         at = int(part.at[place])
-        (truth,) = table.truths_of(table.place[found[place : place + 1]])
+        (truth,) = table.truths_of(table.place[found[place : place + 1]].astype(np.int64))
         record = merged_record(task.reading, truth, lines[at], lines.block(at).header)
         where = lines.rejection(at, "", "")
         return preprocessor.rows(record, f"{where.source}, line {where.line}")
@@ -435,13 +372,12 @@ def _join_piece(
     """Join the captures of some lines to the table, write what is kept of them, and count. Returns the merged rows."""
     found = table.find(part.ids)
     captures = np.flatnonzero(found >= 0)
-    result.ids.append(part.ids)
     result.found.append(found[captures].astype(np.uint32))
-    result.without_label += len(found) - len(captures)
+    result.without_label.append(part.ids[found < 0])
     came = np.full(len(found), NEVER, np.int32)
     came[captures] = table.first_hour[found[captures]]
     result.ages += label_ages(part.times, came, task.labels_until)
-    labels = table.place[found[captures]]
+    labels = table.place[found[captures]].astype(np.int64)
     row: NDArray[np.int64] | None = None
     rows_of_captures, rows_of_labels, row_owner = captures, labels, captures
     counts: NDArray[np.int64] | None = None
@@ -518,155 +454,53 @@ def _verbatim(
     return merged_captures(truths, bodies)
 
 
-def _join_captures(
-    task: MergeTask,
-    storage: Storage,
-    table: LabelTable,
-    label_counts: GroundTruthCounts,
-    cores: int,
-    sink: Any,
-    progress: Callable[[str, int, int], None] | None,
-) -> MergeCounts:
-    """Join every unit of captures, and add up."""
+def _added_up(parts: Iterable[_CaptureUnit], task: MergeTask, labels: GroundTruthCounts, sink: Any) -> MergeCounts:
+    """The counts of every unit of captures together."""
     rejections = Rejections("capture", task.keep_rejected_lines)
     mismatches = Rejections("merge", task.keep_rejected_lines)
     total = _CaptureUnit()
-    labelled = np.zeros(len(table.high), np.bool_)
-    for part in _work(_capture_unit, units(task.captures), task, storage, table, cores, "captures", progress):
+    with_label = 0
+    distinct_labels = labels.used - labels.duplicate_labels
+    labelled = np.zeros(distinct_labels, np.bool_)
+    for part in parts:
         total.lines += part.lines
         total.outside_window += part.outside_window
         total.dropped += part.dropped
         total.matched_rows += part.matched_rows
         total.without_label += part.without_label
         total.ages += part.ages
-        total.ids.extend(part.ids)
         for found in part.found:
+            with_label += len(found)
             labelled[found] = True
         rejections.extend(part.rejections, sink)
         mismatches.extend(part.mismatches, sink)
-    ids = _joined(total.ids, np.uint64, (0, 2))
-    total.ids.clear()
+    without_label = _joined(total.without_label, np.uint64, (0, 2))
+    used, captured = with_label + len(without_label), int(np.count_nonzero(labelled))
     return MergeCounts(
         capture=CaptureCounts(
             files=len(task.captures),
             lines=total.lines,
-            used=len(ids),
+            used=used,
             outside_window=total.outside_window,
             dropped=total.dropped,
             rejected=rejections.counts(),
-            duplicate_ids=repeats(ids),
+            # one id has one label or none
+            duplicate_ids=with_label - captured + int(hash_order(without_label)[2].sum()),
             examples=tuple(rejections.examples),
         ),
-        ground_truth=label_counts,
+        ground_truth=labels,
         merge=JoinCounts(
             matched=total.matched_rows,
-            captures_without_label=total.without_label,
-            labels_without_capture=int(len(labelled) - labelled.sum()),
+            captures_without_label=len(without_label),
+            labels_without_capture=distinct_labels - captured,
             rejected=mismatches.counts(),
-            label_coverage=label_coverage(len(ids), total.without_label),
+            label_coverage=label_coverage(used, len(without_label)),
             label_ages=total.ages,
         ),
     )
 
 
-# --- workers ----------------------------------------------------------------------------------------------------------
-
-_shared: tuple[Callable[..., Any], MergeTask, Storage, LabelTable | None] | None = None
-"""What forked workers inherit: set before they are forked, so that nothing of it is copied or sent."""
-
-
-def _start_worker(parent: int) -> None:
-    """Keep the memory that pieces of work free for the pieces that follow, and end when the parent ends."""
-    gc.disable()  # columns are no cycles, and looking for some took a twentieth of the time
-    # glibc hands large blocks back to the system at once: taking them anew, page by page, would cost a fifth of the time
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
-    _die_with_parent(parent)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT = 64 * 1024 * 1024
-
-
-def _die_with_parent(parent: int) -> None:
-    """End this worker when its parent ends, however that happens: a killed task must leave no process behind."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _run_shared(unit: Unit) -> Any:
-    if _shared is None:
-        raise RuntimeError("a worker was started without its task")
-    return _run(*_shared, unit)
-
-
-def _run(function: Callable[..., Any], task: MergeTask, storage: Storage, table: LabelTable | None, unit: Unit) -> Any:
-    return function(task, storage, unit) if table is None else function(task, storage, table, unit)
-
-
-def _work(
-    function: Callable[..., T],
-    todo: Sequence[Unit],
-    task: MergeTask,
-    storage: Storage,
-    table: LabelTable | None,
-    cores: int,
-    phase: str,
-    progress: Callable[[str, int, int], None] | None,
-) -> Iterator[T]:
-    """The results of all units, in their order; in this process, or by forked workers with few units under way."""
-    global _shared
-    total = sum(unit.size for unit in todo)
-    done = 0
-
-    def tell(unit: Unit) -> None:
-        nonlocal done
-        done += unit.size
-        if progress is not None:
-            progress(phase, done, total)
-
-    if cores == 1 or len(todo) < 2 or total < _SMALL:
-        for unit in todo:
-            yield _run(function, task, storage, table, unit)
-            tell(unit)
-        return
-    _shared = (function, task, storage, table)
-    context = multiprocessing.get_context("fork")
-    try:
-        with ProcessPoolExecutor(
-            min(cores, len(todo)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
-        ) as pool:
-            waiting: deque[tuple[Unit, Future[T]]] = deque()
-            for unit in todo:
-                waiting.append((unit, pool.submit(_run_shared, unit)))
-                while len(waiting) > 2 * cores:
-                    yield _result(waiting, tell)
-            while waiting:
-                yield _result(waiting, tell)
-    finally:
-        _shared = None
-
-
-def _result(waiting: deque[tuple[Unit, Future[T]]], tell: Callable[[Unit], None]) -> T:
-    unit, future = waiting.popleft()
-    try:
-        result = future.result()
-    except BrokenProcessPool as error:
-        raise InputError(
-            expected="worker processes that live until their work is done",
-            came="one of them was killed",
-            where=f"{unit.objects[0].uri} and what follows it",
-            next_step="most often memory ran out: give the task more, or fewer workers; nothing was reported, run it again",
-        ) from error
-    tell(unit)
-    return result
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _gathered(pieces: Iterable[Block | Rejection]) -> Iterator[Lines]:

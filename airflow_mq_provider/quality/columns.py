@@ -154,12 +154,12 @@ def read_captures(lines: Lines, reading: Reading, window: tuple[int, int], class
     kinds: list[str] = []
 
     def take(structs: list[_Capture]) -> None:
-        metas = [struct.eventMetadata for struct in structs]
-        outputs = [struct.captureData.endpointOutput for struct in structs]
-        ids.extend([meta.inferenceId or meta.eventId for meta in metas])
-        times.extend([meta.inferenceTime for meta in metas])
-        texts.extend([output.data for output in outputs])
-        kinds.extend([output.encoding for output in outputs])
+        for struct in structs:
+            meta, output = struct.eventMetadata, struct.captureData.endpointOutput
+            ids.append(meta.inferenceId or meta.eventId)
+            times.append(meta.inferenceTime)
+            texts.append(output.data)
+            kinds.append(output.encoding)
 
     at = _decode(lines, _captures, take)
     seconds, plain = _seconds(times)
@@ -257,16 +257,17 @@ _NOTHING = {"BinaryClassification": 0, "MulticlassClassification": "", "Regressi
 def read_labels(lines: Lines, reading: Reading, classes: Classes) -> Labels:
     """The label lines, in their order."""
     ids: list[str] = []
-    texts: list[bytes] = []
+    # Few labels differ in most problems: each different one is read once.
+    seen: dict[bytes, int] = {}
+    numbers: list[int] = []
 
     def take(structs: list[_LabelLine]) -> None:
-        ids.extend([struct.eventMetadata.eventId for struct in structs])
-        texts.extend([bytes(struct.groundTruthData) for struct in structs])
+        for struct in structs:
+            ids.append(struct.eventMetadata.eventId)
+            numbers.append(seen.setdefault(bytes(struct.groundTruthData), len(seen)))
 
     at = _decode(lines, _label_lines, take)
-    # Few labels differ in most problems: each different one is read once.
-    seen = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    truth = np.fromiter(map(seen.__getitem__, texts), np.int32, len(texts))
+    truth = np.array(numbers, np.int32)
     values, known = _truths(list(seen), reading, classes)
     plain = np.flatnonzero(known[truth] & _filled(ids))
     judged, rejected = _judge(lines, at[plain], lambda one: judge_label(lines[one], reading))

@@ -59,7 +59,7 @@ class Lines:
         data: the bytes of all blocks; each ends with a newline.
         starts: int64[lines], where each line starts within ``data``.
         ends: int64[lines], where it ends, exclusive.
-        blank: whether lines were left out.
+        newlines: int64, where each newline stands, those of blank lines among them.
         unread: what stands between the lines and could not be read: how many lines come before it, and its rejection.
     """
 
@@ -68,7 +68,7 @@ class Lines:
     data: bytes
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
-    blank: bool = False
+    newlines: NDArray[np.int64]
     unread: tuple[tuple[int, Rejection], ...] = ()
 
     def __len__(self) -> int:
@@ -85,11 +85,8 @@ class Lines:
         """The rejection of a line."""
         number = int(np.searchsorted(self.block_starts, self.starts[at], side="right")) - 1
         block = self.blocks[number]
-        line = block.first_line
-        if self.blank:
-            line += self.data.count(b"\n", self.block_starts[number], self.starts[at])
-        else:
-            line += at - int(np.searchsorted(self.starts, self.block_starts[number]))
+        before = np.searchsorted(self.newlines, [self.block_starts[number], self.starts[at]])
+        line = block.first_line + int(before[1] - before[0])
         return Rejection(block.source, line, reason, seen, self[at])
 
 
@@ -106,7 +103,8 @@ def lines_of(pieces: Iterable[Block | Rejection]) -> Lines:
         parts.append(piece.data if piece.data.endswith(b"\n") else piece.data + b"\n")
     data = b"".join(parts) if len(parts) != 1 else parts[0]
     block_starts = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    starts, ends, blank = _spans(data)
+    newlines = _newlines(data)
+    starts, ends = _spans(data, newlines)
     before = np.searchsorted(starts, block_starts[[number for number, _ in unread]]) if unread else ()
     return Lines(
         blocks=tuple(blocks),
@@ -114,29 +112,48 @@ def lines_of(pieces: Iterable[Block | Rejection]) -> Lines:
         data=data,
         starts=starts,
         ends=ends,
-        blank=blank,
+        newlines=newlines,
         unread=tuple((int(at), rejection) for at, (_, rejection) in zip(before, unread, strict=True)),
     )
 
 
-def _spans(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], bool]:
-    """Start and end of each line that is not blank, without surrounding whitespace, and whether any line was blank.
-
-    The data end with a newline.
-    """
+def _spans(data: bytes, newlines: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and end of each line that is not blank, without surrounding whitespace. The data end with a newline."""
     signs = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(signs == 10)
-    starts = np.zeros_like(ends)
-    starts[1:] = ends[:-1] + 1
-    odd = np.flatnonzero((signs[starts] <= 32) | (signs[ends - 1] <= 32))  # an empty line starts with its newline
-    if len(odd):
-        for at in odd.tolist():
-            line = data[starts[at] : ends[at]]
-            starts[at] += len(line) - len(line.lstrip())
-            ends[at] = starts[at] + len(line.strip())
-        filled = starts < ends
-        return starts[filled], ends[filled], not filled.all()
-    return starts, ends, False
+    starts = np.zeros_like(newlines)
+    starts[1:] = newlines[:-1] + 1
+    odd = np.flatnonzero((signs[starts] <= 32) | (signs[newlines - 1] <= 32))  # an empty line starts with its newline
+    if not len(odd):
+        return starts, newlines
+    ends = newlines.copy()
+    for at in odd.tolist():
+        line = data[starts[at] : ends[at]]
+        starts[at] += len(line) - len(line.lstrip())
+        ends[at] = starts[at] + len(line.strip())
+    filled = starts < ends
+    return starts[filled], ends[filled]
+
+
+def _newlines(data: bytes) -> NDArray[np.int64]:
+    """Where each newline stands."""
+    marks = np.frombuffer(data, np.uint8) == 10
+    # most bytes are none: eight at a time are passed over
+    whole = len(marks) // 8 * 8
+    words = marks[:whole].view("<u8")
+    at = np.flatnonzero(words != 0)
+    words = words[at]
+    found = []
+    while len(at):
+        first = words & -words
+        found.append(8 * at + np.log2(first).astype(np.int64) // 8)
+        words ^= first
+        more = words != 0
+        at, words = at[more], words[more]
+    found.append(whole + np.flatnonzero(marks[whole:]))
+    newlines = np.concatenate(found)
+    if len(found) > 2:  # two among eight bytes
+        newlines.sort()
+    return newlines
 
 
 # --- bytes to blocks --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from airflow_mq_provider.engines import local, task
+from airflow_mq_provider.engines import task, workers
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.storage import join
 from tests.airflow_versions import AIRFLOW
@@ -85,10 +85,12 @@ def test_a_task_that_an_executor_calls_daemonic_uses_all_its_workers(
 ) -> None:
     """As under Celery, whose workers may not have children; and with every amount of data worth a worker."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    monkeypatch.setattr(local, "_SMALL", 0)
+    monkeypatch.setattr(workers, "_SMALL", 0)
     monkeypatch.setattr(task, "UNIT", 1)
     forked = []
-    monkeypatch.setattr(local, "ProcessPoolExecutor", lambda *a, **k: forked.append(a) or ProcessPoolExecutor(*a, **k))
+    monkeypatch.setattr(
+        workers, "ProcessPoolExecutor", lambda *a, **k: forked.append(a) or ProcessPoolExecutor(*a, **k)
+    )
     dag = make_dag("model_quality_dag(monitor, workers=2, start_date=START)", endpoint_input=THREE_HOURS)
     runs.trigger(dag, **AT_NINE)
     assert set(runs.finish(dag).values()) == {"success"}

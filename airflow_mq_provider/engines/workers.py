@@ -1,0 +1,219 @@
+"""Processes that share the work of one machine: forked once a run, they take what is to be done in turn.
+
+Results come in the order of the work, so the number of workers changes nothing in what is made of them (rule O2). What
+the first steps find and the later ones need comes to the workers as a `Later`, through memory that all of them map.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import multiprocessing
+import os
+import pickle
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Any, Generic, TypeVar
+
+from airflow_mq_provider.engines.task import Unit
+from airflow_mq_provider.exceptions import InputError
+
+T = TypeVar("T")
+
+_SMALL = 8 * 1024 * 1024
+"""Inputs of fewer bytes are read in this process: forking would cost more than it saves."""
+
+
+def available_cores() -> int:
+    """The processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do: a function and the unit that it is given, and in which phase of the run that is."""
+
+    phase: str
+    function: Callable[[Unit], Any]
+    unit: Unit
+
+
+class Later(Generic[T]):
+    """A value that this process makes while its workers are at work already.
+
+    Columns of it lie in memory that the workers map: none of them has a copy, and they cannot change it.
+    """
+
+    def __init__(self) -> None:
+        self._value: tuple[T] | None = None
+        self._file: IO[bytes] | None = None
+        self._told: Any = None
+
+    def share(self) -> None:
+        """Prepare to be told to processes that are forked from now on."""
+        self._told = multiprocessing.get_context("fork").Event()
+        self._file = _unnamed_file()
+
+    def put(self, value: T) -> None:
+        """Tell the value, once."""
+        if self._file is None:
+            self._value = (value,)
+            return
+        columns: list[pickle.PickleBuffer] = []
+        head = pickle.dumps(value, protocol=5, buffer_callback=columns.append)
+        spans = []
+        for column in columns:
+            self._file.seek(-(-self._file.tell() // _ALIGNED) * _ALIGNED)
+            start = self._file.tell()
+            spans.append((start, self._file.write(column.raw())))
+        end = self._file.tell()
+        pickle.dump((spans, head), self._file)
+        self._file.write(end.to_bytes(8, "little"))
+        self._file.flush()
+        self._told.set()
+
+    def here(self) -> bool:
+        """Whether `get` would answer at once."""
+        return self._value is not None or (self._told is not None and self._told.is_set())
+
+    def get(self) -> T:
+        """The value, when it is told."""
+        if self._value is None:
+            if self._told is None or self._file is None:
+                raise RuntimeError("a value was asked for before it was made")
+            self._told.wait()
+            data = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
+            end = int.from_bytes(data[-8:], "little")
+            spans, head = pickle.loads(data[end:-8])  # noqa: S301 - the parent wrote it
+            self._value = (pickle.loads(head, buffers=[data[start : start + size] for start, size in spans]),)  # noqa: S301
+        return self._value[0]
+
+    def end(self) -> None:
+        """Let go of what waits for a value that will not come, and of the memory. Workers keep what they mapped."""
+        if self._file is not None:
+            self._told.set()
+            self._file.close()
+
+
+_ALIGNED = 64
+
+
+def _unnamed_file() -> IO[bytes]:
+    """In memory where the system has that, else on disk; it ends with the last process that has it."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("model-quality"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def results(
+    steps: Sequence[Step],
+    later: Later[Any],
+    *,
+    workers: int | None,
+    progress: Callable[[str, int, int], None] | None,
+) -> Generator[Any, None, None]:
+    """The results of all steps, in their order; in this process, or by forked workers with few steps under way.
+
+    The functions are called in the order of the steps too, those of later phases while earlier results are taken: what
+    they need of these comes by `later`. `progress` is told the phase, the bytes done and the bytes in all. Close it.
+    """
+    cores = workers or available_cores()
+    totals: dict[str, int] = {}
+    for step in steps:
+        totals[step.phase] = totals.get(step.phase, 0) + step.unit.size
+    done = dict.fromkeys(totals, 0)
+
+    def tell(step: Step) -> None:
+        done[step.phase] += step.unit.size
+        if progress is not None:
+            progress(step.phase, done[step.phase], totals[step.phase])
+
+    if cores == 1 or len(steps) < 2 or sum(totals.values()) < _SMALL:
+        for step in steps:
+            yield step.function(step.unit)
+            tell(step)
+        return
+    later.share()
+    keep_freed_memory()
+    _steps[:] = steps
+    pool = ProcessPoolExecutor(
+        min(cores, len(steps)),
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+    try:
+        waiting: deque[tuple[Step, Future[Any]]] = deque()
+        for number, step in enumerate(steps):
+            waiting.append((step, pool.submit(_run_step, number)))
+            while len(waiting) > 2 * cores:
+                yield _result(waiting, tell)
+        while waiting:
+            yield _result(waiting, tell)
+    finally:
+        later.end()
+        pool.shutdown(cancel_futures=True)
+        _steps.clear()
+
+
+_steps: list[Step] = []
+"""What forked workers inherit: set before they are forked, so that nothing of it is copied or sent."""
+
+
+def _run_step(number: int) -> Any:
+    return _steps[number].function(_steps[number].unit)
+
+
+def _result(waiting: deque[tuple[Step, Future[T]]], tell: Callable[[Step], None]) -> T:
+    step, future = waiting.popleft()
+    try:
+        result = future.result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            expected="worker processes that live until their work is done",
+            came="one of them was killed",
+            where=f"{step.unit.objects[0].uri} and what follows it",
+            next_step="most often memory ran out: give the task more, or fewer workers; nothing was reported, run it again",
+        ) from error
+    tell(step)
+    return result
+
+
+def _start_worker(parent: int) -> None:
+    gc.disable()  # columns are no cycles, and looking for some took a twentieth of the time
+    keep_freed_memory()
+    _die_with_parent(parent)
+
+
+def keep_freed_memory() -> None:
+    """Have the columns that are freed in this process make room for those that follow.
+
+    glibc hands large blocks back to the system at once: taking them anew, page by page, would cost a fifth of the time.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT = 64 * 1024 * 1024
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this worker when its parent ends, however that happens: a killed task must leave no process behind."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
