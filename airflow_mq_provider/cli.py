@@ -248,6 +248,13 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         "--workers", metavar="N", type=_positive, help="processes of the local engine (default: all cores)"
     )
     parser.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        type=_size,
+        help="of the local engine, such as 4GiB; a window that needs more is joined on disk, or refused before it is read "
+        "(default: 80 %% of what there is)",
+    )
+    parser.add_argument(
         "--allow-scripts", action="store_true", help="run the scripts that the monitor names: they are code"
     )
     parser.add_argument(
@@ -275,6 +282,15 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, came {text!r}")
     return number
+
+
+def _size(text: str) -> int:
+    from airflow_mq_provider.engines.memory import parse_size
+
+    try:
+        return parse_size(text, field="--memory-limit")
+    except ModelQualityError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _cron(text: str) -> str:
@@ -319,6 +335,7 @@ def _run(given: argparse.Namespace) -> int:
         as_of=as_of,
         engine=given.engine,
         workers=given.workers,
+        memory_limit=given.memory_limit,
         allow_scripts=given.allow_scripts,
         cloudwatch=CloudWatch(default_client, given.cloudwatch_namespace),
         progress=_Progress(),
@@ -341,6 +358,7 @@ def _refresh(given: argparse.Namespace) -> int:
         dry_run=given.dry_run,
         engine=given.engine,
         workers=given.workers,
+        memory_limit=given.memory_limit,
         allow_scripts=given.allow_scripts,
         cloudwatch=CloudWatch(default_client, given.cloudwatch_namespace),
         progress=_Progress(),

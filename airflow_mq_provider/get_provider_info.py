@@ -67,6 +67,15 @@ def get_provider_info() -> dict[str, Any]:
                         "example": "4",
                         "default": "0",
                     },
+                    "memory_limit": {
+                        "description": "How much memory the local engine takes in one task, all its processes together. A "
+                        "window that needs more is joined on disk, or refused before anything is read. Empty means 80 % of "
+                        "what the task's control group or the machine has.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "4GiB",
+                        "default": "",
+                    },
                     "cloudwatch_namespace": {
                         "description": "The CloudWatch namespace of monitors that publish their metrics, in place of "
                         "SageMaker's, where dashboards and alarms that were made for Model Monitor look.",

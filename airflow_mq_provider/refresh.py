@@ -151,6 +151,7 @@ def judge_again(
     storage: Storage,
     engine: str = "local",
     workers: int | None = None,
+    memory_limit: int | None = None,
     allow_scripts: bool = False,
     cloudwatch: CloudWatch | None = None,
     progress: Progress | None = None,
@@ -163,6 +164,7 @@ def judge_again(
         as_of=past.as_of,
         engine=engine,
         workers=workers,
+        memory_limit=memory_limit,
         allow_scripts=allow_scripts,
         cadence=past.cadence,
         cloudwatch=cloudwatch,
@@ -179,6 +181,7 @@ def refresh(
     dry_run: bool = False,
     engine: str = "local",
     workers: int | None = None,
+    memory_limit: int | None = None,
     allow_scripts: bool = False,
     cloudwatch: CloudWatch | None = None,
     progress: Progress | None = None,
@@ -205,7 +208,13 @@ def refresh(
             continue
         try:
             report = judge_again(
-                monitor, past, storage=storage, allow_scripts=allow_scripts, cloudwatch=cloudwatch, **settings
+                monitor,
+                past,
+                storage=storage,
+                memory_limit=memory_limit,
+                allow_scripts=allow_scripts,
+                cloudwatch=cloudwatch,
+                **settings,
             )
         except ModelQualityError as error:
             windows[-1]["error"] = str(error)

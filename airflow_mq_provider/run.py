@@ -70,6 +70,7 @@ def run(
     as_of: AsOf | None = None,
     engine: str = "local",
     workers: int | None = None,
+    memory_limit: int | None = None,
     allow_scripts: bool = False,
     cadence: timedelta | None = None,
     cloudwatch: CloudWatch | None = None,
@@ -78,7 +79,8 @@ def run(
     """`merge`, then `analyze`: the content of ``report.json``."""
     storage = storage or storage_for(monitor)
     settings: dict[str, Any] = {
-        "storage": storage, "engine": engine, "workers": workers, "allow_scripts": allow_scripts,
+        "storage": storage, "engine": engine, "workers": workers, "memory_limit": memory_limit,
+        "allow_scripts": allow_scripts,
     }  # fmt: skip
     handover = merge(monitor, window, as_of=as_of, progress=progress, **settings)
     return analyze(monitor, window, handover=handover, cadence=cadence, cloudwatch=cloudwatch, **settings)
@@ -92,6 +94,7 @@ def merge(
     as_of: AsOf | None = None,
     engine: str = "local",
     workers: int | None = None,
+    memory_limit: int | None = None,
     allow_scripts: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def merge(
         keep_merged=monitor.keep_merged,
         keep_rejected_lines=monitor.keep_rejected == "lines",
         preprocessor=scripts.get(PREPROCESSOR),
+        memory_limit=memory_limit,
     )
     counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress)
     refuse_too_many(counts, monitor.max_rejected_ratio, task.rejected_uri)
@@ -164,6 +168,7 @@ def analyze(
     as_of: AsOf | None = None,
     engine: str = "local",
     workers: int | None = None,
+    memory_limit: int | None = None,
     allow_scripts: bool = False,
     cadence: timedelta | None = None,
     cloudwatch: CloudWatch | None = None,
@@ -185,7 +190,14 @@ def analyze(
     if merged is None or by_merger(merged) or (handover is not None and merged != handover):
         as_of = as_of or (as_of_handover(handover) if handover is not None else None)
         merged = merge(
-            monitor, window, storage=storage, as_of=as_of, engine=engine, workers=workers, allow_scripts=allow_scripts
+            monitor,
+            window,
+            storage=storage,
+            as_of=as_of,
+            engine=engine,
+            workers=workers,
+            memory_limit=memory_limit,
+            allow_scripts=allow_scripts,
         )
     started = time.monotonic()
     storage.delete([join(prefix, REPORT)])

@@ -1,15 +1,94 @@
-"""The labels of a run in one table: the last of each id (rule M2), found by the id's hash."""
+"""The labels of a run in one table: the last of each id (rule M2), found by the id's hash.
+
+Where the table is too large for the memory of the run it is built on disk, part by part: each part holds the ids of some
+leading bits, so the parts sorted one by one, one behind the other, are the whole in order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_PART_BITS = 6
+"""Leading bits of a hash that say in which part on disk an id lies."""
+
+
+class Column:
+    """Values that come piece by piece, as one array: in memory, or in a file of a folder where one is given."""
+
+    def __init__(self, kind: Any, folder: Path | None, name: str, width: tuple[int, ...] = ()) -> None:
+        self._kind = np.dtype(kind)
+        self._path = None if folder is None else folder / name
+        self._width = width
+        self._pieces: list[NDArray[Any]] = []
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Put them behind those that came before."""
+        if self._path is None:
+            self._pieces.append(values)
+        else:
+            with self._path.open("ab") as file:
+                file.write(np.ascontiguousarray(values, self._kind).data)
+
+    def whole(self) -> NDArray[Any]:
+        """All of them, and no more to come. One that lies in a file is read by the page, as it is looked at."""
+        if self._path is not None and self._path.exists() and self._path.stat().st_size:
+            return np.asarray(np.memmap(self._path, self._kind, mode="r")).reshape(-1, *self._width)
+        pieces, self._pieces = self._pieces, []
+        if len(pieces) == 1:
+            return pieces[0]
+        return np.concatenate(pieces, dtype=self._kind) if pieces else np.zeros((0, *self._width), self._kind)
+
+
+class IdParts:
+    """Ids, and in which hour each was collected: in one part, or on disk in a part for each beginning of their hashes."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self.count = 0
+        self._bits = 0 if folder is None else _PART_BITS
+        self._parts: list[tuple[Column, Column, Column]] = [
+            (
+                Column(np.uint64, folder, f"{name}-{part}-ids", (2,)),
+                Column(np.int32, folder, f"{name}-{part}-hours"),
+                Column(np.int64, folder, f"{name}-{part}-places"),
+            )
+            for part in range(1 << self._bits)
+        ]
+
+    def add(self, ids: NDArray[np.uint64], hours: NDArray[np.int32] | None = None) -> None:
+        """Take ids, shape (n, 2), behind those that came before."""
+        before, self.count = self.count, self.count + len(ids)
+        hours = np.zeros(len(ids), np.int32) if hours is None else hours
+        if not self._bits:
+            self._parts[0][0].add(ids)
+            self._parts[0][1].add(hours)
+            return
+        places = np.arange(before, self.count)
+        part = (ids[:, 0] >> np.uint64(64 - self._bits)).astype(np.uint8)
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(len(self._parts) + 1)).tolist()
+        for (ids_, hours_, places_), start, end in zip(self._parts, bounds, bounds[1:], strict=False):
+            if start < end:
+                chosen = order[start:end]
+                ids_.add(ids[chosen])
+                hours_.add(hours[chosen])
+                places_.add(places[chosen])
+
+    def parts(self) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64] | None]]:
+        """Ids, hours and places of each part, by the beginnings of the hashes; of a single part, no places are needed."""
+        for ids, hours, places in self._parts:
+            yield ids.whole(), hours.whole(), places.whole() if self._bits else None
+
+    def repeats(self) -> int:
+        """How many of the ids came before."""
+        return sum(int(np.count_nonzero(hash_order(ids)[2])) for ids, _, _ in self.parts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +98,7 @@ class LabelTable:
     high: NDArray[np.uint64]
     """[n], sorted."""
     low: NDArray[np.uint64]
-    place: NDArray[np.int32]
+    place: NDArray[np.int64]
     """[n], which of the m labels it is."""
     first_hour: NDArray[np.int32]
     """[n], in which hour since 1970 its first label was collected."""
@@ -33,16 +112,31 @@ class LabelTable:
     """[m]; None where every label has one row."""
     classes: list[str]
     truth: NDArray[np.int32] | None
-    """[m], which of `truths` it carries."""
-    truths: list[bytes]
-    segment: Sequence[str | None] | None
-    """One for each row of the m labels; None where no segments of labels are asked for."""
+    """[m], which ``groundTruthData`` it carries."""
+    truth_starts: NDArray[np.int64]
+    """Where each of the different ones starts in `truth_bytes`, and where the last one ends."""
+    truth_bytes: NDArray[np.uint8]
+    segment: NDArray[np.int32] | None
+    """One for each row of the m labels, into `segments`, -1 for none; None where no segments of labels are asked for."""
+    segments: list[str]
 
     def truths_of(self, labels: NDArray[np.int64]) -> list[bytes]:
         """The ``groundTruthData`` of some labels, in a merge that needs them."""
         if self.truth is None:
             raise RuntimeError("labels were read without their groundTruthData")
-        return [self.truths[number] for number in self.truth[labels].tolist()]
+        numbers = self.truth[labels]
+        different = np.unique(numbers)
+        starts, ends = self.truth_starts[different].tolist(), self.truth_starts[different + 1].tolist()
+        pairs = zip(different.tolist(), starts, ends, strict=True)
+        texts = {number: self.truth_bytes[start:end].tobytes() for number, start, end in pairs}
+        return [texts[number] for number in numbers.tolist()]
+
+    def segments_of(self, rows: NDArray[np.int64]) -> list[str | None]:
+        """The segment of some rows, in a merge that asks for segments of labels."""
+        if self.segment is None:
+            raise RuntimeError("labels were read without their segments")
+        names: list[str | None] = [*self.segments, None]  # which -1 finds
+        return [names[code] for code in self.segment[rows].tolist()]
 
     def find(self, ids: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Where each id stands among the distinct ids, -1 for an id without a label."""
@@ -60,51 +154,50 @@ class LabelTable:
         return found
 
 
-def label_table(
-    ids: NDArray[np.uint64],
-    hours: NDArray[np.int32],
-    actual: NDArray[Any],
-    *,
-    rows: NDArray[np.int64] | None,
-    classes: list[str],
-    truth: NDArray[np.int32] | None,
-    truths: list[bytes],
-    segment: Sequence[str | None] | None,
-) -> LabelTable:
-    """The table of m labels, given in the order of their lines, in columns as `LabelTable` and `hash_order` say."""
-    order, high, repeated = hash_order(ids)
-    first = last = order
-    if repeated.any():
-        first = order[~repeated]
-        final = ~np.append(repeated[1:], [False])
-        last, high = order[final], high[final]
-    starts = np.zeros(_beginning_count(len(high)), np.int32)
-    beginnings = np.bincount(_beginnings(high, len(starts)), minlength=len(starts) - 1)
-    np.cumsum(beginnings, dtype=np.int32, out=starts[1:])
-    last_hour = hours[last]
+def label_table(labels: IdParts, folder: Path | None, **columns: Any) -> LabelTable:
+    """The table of labels, given in the order of their lines; `columns` are the other columns of `LabelTable`."""
+    high, low = Column(np.uint64, folder, "high"), Column(np.uint64, folder, "low")
+    place = Column(np.int64, folder, "place")
+    first_hour, last_hour = Column(np.int32, folder, "first-hour"), Column(np.int32, folder, "last-hour")
+    for ids, hours, places in labels.parts():
+        order, ordered, repeated = hash_order(ids)
+        first = last = order
+        if repeated.any():
+            first = order[~repeated]
+            final = ~np.append(repeated[1:], [False])
+            last, ordered = order[final], ordered[final]
+        high.add(ordered)
+        low.add(ids[last, 1])
+        place.add(last if places is None else places[last])
+        last_hour.add(of_last := hours[last])
+        first_hour.add(of_last if first is last else hours[first])
+    leading = high.whole()
     return LabelTable(
-        high=high,
-        low=ids[last, 1],
-        place=last.astype(np.int32),
-        first_hour=last_hour if first is last else hours[first],
-        last_hour=last_hour,
-        starts=starts,
-        actual=actual,
-        rows=rows,
-        classes=classes,
-        truth=truth,
-        truths=truths,
-        segment=segment,
+        high=leading,
+        low=low.whole(),
+        place=place.whole(),
+        first_hour=first_hour.whole(),
+        last_hour=last_hour.whole(),
+        starts=_starts(leading),
+        **columns,
     )
 
 
-def _beginning_count(count: int) -> int:
-    """How many beginnings of hashes are told apart among so many ids, and one."""
-    return (1 << max(1, min(26, count.bit_length()))) + 1
+def _starts(high: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """Where the ids with each beginning start, among ids in order."""
+    starts = np.zeros((1 << max(1, min(26, len(high).bit_length()))) + 1, np.int32)
+    for first in range(0, len(high), _AT_ONCE):
+        some = _beginnings(high[first : first + _AT_ONCE], len(starts))
+        low, end = int(some[0]), int(some[-1]) + 1
+        starts[low + 1 : end + 1] += np.bincount(some - low, minlength=end - low).astype(np.int32)
+    return np.cumsum(starts, dtype=np.int32, out=starts)
+
+
+_AT_ONCE = 1 << 20
 
 
 def _beginnings(high: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
-    """The beginning of each hash, where `_beginning_count` is `count`."""
+    """The beginning of each hash, as many bits of it as make a place among so many starts."""
     return (high >> np.uint64(64 - (count - 1).bit_length() + 1)).view(np.int64)
 
 

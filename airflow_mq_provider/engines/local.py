@@ -17,11 +17,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from airflow_mq_provider.engines.labels import LabelTable, hash_order, label_table
+from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
+from airflow_mq_provider.engines.memory import fits
 from airflow_mq_provider.engines.task import (
     PIECE,
     ROWS_SUFFIX,
@@ -36,7 +38,7 @@ from airflow_mq_provider.engines.task import (
     part_uri,
     units,
 )
-from airflow_mq_provider.engines.workers import Later, Step, results
+from airflow_mq_provider.engines.workers import Later, Step, available_cores, results
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
@@ -81,9 +83,9 @@ def merge(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MergeCounts:
     """Join labels to captures and write the parts and ``rejected.jsonl``. See `engines.Engine.merge`."""
-    with tempfile.NamedTemporaryFile() as sink:
-        with _joining(_capture_unit, task, storage, sink, workers, progress) as (joined, labels):
-            counts = _added_up(joined, task, labels, sink)
+    with tempfile.NamedTemporaryFile() as sink, _table_folder(task, storage, workers) as folder:
+        with _joining(_capture_unit, task, storage, folder, sink, workers, progress) as (joined, labels):
+            counts = _added_up(joined, task, labels, folder, sink)
         sink.flush()
         storage.write_file(task.rejected_uri, sink.name)
     return counts
@@ -100,7 +102,8 @@ def arrivals(
     task = replace(task, keep_merged=None, preprocessor=None)
     with (
         open(os.devnull, "wb") as sink,  # rejected lines are told by the runs
-        _joining(_arrival_unit, task, storage, sink, workers, progress) as (joined, _),
+        _table_folder(task, storage, workers) as folder,
+        _joining(_arrival_unit, task, storage, folder, sink, workers, progress) as (joined, _),
     ):
         found = list(joined)
     return Arrivals(
@@ -110,20 +113,31 @@ def arrivals(
 
 
 @contextmanager
+def _table_folder(task: MergeTask, storage: Storage, workers: int | None) -> Iterator[Path | None]:
+    """A folder for a table of labels that is too large for the memory the task may use; None where it is not."""
+    if fits(task, storage, workers or available_cores()):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="model-quality-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def _joining(
     join: Callable[[MergeTask, Storage, Later[LabelTable], Unit], T],
     task: MergeTask,
     storage: Storage,
+    folder: Path | None,
     sink: Any,
     workers: int | None,
     progress: Callable[[str, int, int], None] | None,
 ) -> Iterator[tuple[Iterator[T], GroundTruthCounts]]:
     """Read the labels, and give what `join` makes of each unit of captures."""
-    table: Later[LabelTable] = Later()
+    table: Later[LabelTable] = Later(folder)
     labels = [Step("ground truth", partial(_label_unit, task, storage), unit) for unit in units(task.labels)]
     captures = [Step("captures", partial(join, task, storage, table), unit) for unit in units(task.captures)]
     with closing(results([*labels, *captures], table, workers=workers, progress=progress)) as found:
-        collected, counts = _collected(islice(found, len(labels)), task, sink)
+        collected, counts = _collected(islice(found, len(labels)), task, folder, sink)
         table.put(collected)
         del collected
         yield found, counts
@@ -202,43 +216,56 @@ def _joined_rows(parts: Sequence[tuple[NDArray[np.int64] | None, int]]) -> NDArr
     return np.concatenate([np.ones(count, np.int64) if rows is None else rows for rows, count in parts])
 
 
-def _collected(units_: Iterable[_LabelUnit], task: MergeTask, sink: Any) -> tuple[LabelTable, GroundTruthCounts]:
-    """Keep the last label of each id."""
+def _collected(
+    units_: Iterable[_LabelUnit], task: MergeTask, folder: Path | None, sink: Any
+) -> tuple[LabelTable, GroundTruthCounts]:
+    """Keep the last label of each id: in memory, or in files of the folder where one is given."""
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
-    collected: list[_LabelUnit] = []
     classes = Classes(task.reading)
-    truths: list[bytes] = []
-    lines = 0
+    segments: dict[str, int] = {}
+    ids = IdParts(folder, "labels")
+    actual, truth = Column(_kind(task), folder, "actual"), Column(np.int32, folder, "truth")
+    rows, segment = Column(np.int64, folder, "rows"), Column(np.int32, folder, "segment")
+    truth_bytes, truth_ends = Column(np.uint8, folder, "truths"), Column(np.int64, folder, "truth-ends")
+    lines = truths = truth_size = 0
+    several = False
     for part in units_:
         rejections.extend(part.rejections, sink)
-        part.rejections = Rejections("ground_truth", False)
         lines += part.lines
+        ids.add(part.ids, part.hours)
         if task.reading.problem_type == "MulticlassClassification":
             numbers = np.array([classes.number(name) for name in part.classes], np.int32)
             part.actual = numbers[part.actual] if len(numbers) else part.actual
+        actual.add(part.actual)
+        rows.add(np.broadcast_to(np.int64(1), len(part.ids)) if part.rows is None else part.rows)
+        several |= part.rows is not None
         if part.truth is not None:
-            part.truth += len(truths)
-            truths.extend(part.truths)
-        collected.append(part)
-    ids = _joined([part.ids for part in collected], np.uint64, (0, 2))
+            truth.add(part.truth + np.int32(truths))
+            truths += len(part.truths)
+            truth_bytes.add(np.frombuffer(b"".join(part.truths), np.uint8))
+            truth_ends.add(ends := np.cumsum([0, *map(len, part.truths)])[1:] + truth_size)
+            truth_size = int(ends[-1]) if len(ends) else truth_size
+        if part.segment is not None:
+            codes = [-1 if name is None else segments.setdefault(name, len(segments)) for name in part.segment]
+            segment.add(np.array(codes, np.int32))
     table = label_table(
         ids,
-        _joined([part.hours for part in collected], np.int32),
-        _joined([part.actual for part in collected], _kind(task)),
-        rows=_joined_rows([(part.rows, len(part.ids)) for part in collected]),
+        folder,
+        actual=actual.whole(),
+        rows=rows.whole() if several else None,
         classes=classes.names,
-        truth=_joined([part.truth for part in collected if part.truth is not None], np.int32)
-        if task.needs_truths
-        else None,
-        truths=truths,
-        segment=_in_common(part.segment for part in collected) if task.reading.segment_truth else None,
+        truth=truth.whole() if task.needs_truths else None,
+        truth_starts=np.append([0], truth_ends.whole()),
+        truth_bytes=truth_bytes.whole(),
+        segment=segment.whole() if task.reading.segment_truth else None,
+        segments=list(segments),
     )
     counts = GroundTruthCounts(
         files=len(task.labels),
         lines=lines,
-        used=len(ids),
+        used=ids.count,
         rejected=rejections.counts(),
-        duplicate_labels=len(ids) - len(table.high),
+        duplicate_labels=ids.count - len(table.high),
         examples=tuple(rejections.examples),
     )
     return table, counts
@@ -332,7 +359,7 @@ def _preprocessed(
         if found[place] < 0:
             return None
         at = int(part.at[place])
-        (truth,) = table.truths_of(table.place[found[place : place + 1]].astype(np.int64))
+        (truth,) = table.truths_of(table.place[found[place : place + 1]])
         record = merged_record(task.reading, truth, lines[at], lines.block(at).header)
         where = lines.rejection(at, "", "")
         return preprocessor.rows(record, f"{where.source}, line {where.line}")
@@ -377,7 +404,7 @@ def _join_piece(
     came = np.full(len(found), NEVER, np.int32)
     came[captures] = table.first_hour[found[captures]]
     result.ages += label_ages(part.times, came, task.labels_until)
-    labels = table.place[found[captures]].astype(np.int64)
+    labels = table.place[found[captures]]
     row: NDArray[np.int64] | None = None
     rows_of_captures, rows_of_labels, row_owner = captures, labels, captures
     counts: NDArray[np.int64] | None = None
@@ -407,7 +434,7 @@ def _join_piece(
     if part.segment is not None:
         rows = rows.in_segments([part.segment[at] for at in rows_of_captures.tolist()])
     elif table.segment is not None:
-        rows = rows.in_segments([table.segment[at] for at in rows_of_labels.tolist()])
+        rows = rows.in_segments(table.segments_of(rows_of_labels))
     result.matched_rows += len(rows)
     if task.keep_merged is None:
         return rows
@@ -454,12 +481,15 @@ def _verbatim(
     return merged_captures(truths, bodies)
 
 
-def _added_up(parts: Iterable[_CaptureUnit], task: MergeTask, labels: GroundTruthCounts, sink: Any) -> MergeCounts:
+def _added_up(
+    parts: Iterable[_CaptureUnit], task: MergeTask, labels: GroundTruthCounts, folder: Path | None, sink: Any
+) -> MergeCounts:
     """The counts of every unit of captures together."""
     rejections = Rejections("capture", task.keep_rejected_lines)
     mismatches = Rejections("merge", task.keep_rejected_lines)
     total = _CaptureUnit()
     with_label = 0
+    without_label = IdParts(folder, "captures")
     distinct_labels = labels.used - labels.duplicate_labels
     labelled = np.zeros(distinct_labels, np.bool_)
     for part in parts:
@@ -467,15 +497,15 @@ def _added_up(parts: Iterable[_CaptureUnit], task: MergeTask, labels: GroundTrut
         total.outside_window += part.outside_window
         total.dropped += part.dropped
         total.matched_rows += part.matched_rows
-        total.without_label += part.without_label
+        for ids in part.without_label:
+            without_label.add(ids)
         total.ages += part.ages
         for found in part.found:
             with_label += len(found)
             labelled[found] = True
         rejections.extend(part.rejections, sink)
         mismatches.extend(part.mismatches, sink)
-    without_label = _joined(total.without_label, np.uint64, (0, 2))
-    used, captured = with_label + len(without_label), int(np.count_nonzero(labelled))
+    used, captured = with_label + without_label.count, int(np.count_nonzero(labelled))
     return MergeCounts(
         capture=CaptureCounts(
             files=len(task.captures),
@@ -485,16 +515,16 @@ def _added_up(parts: Iterable[_CaptureUnit], task: MergeTask, labels: GroundTrut
             dropped=total.dropped,
             rejected=rejections.counts(),
             # one id has one label or none
-            duplicate_ids=with_label - captured + int(hash_order(without_label)[2].sum()),
+            duplicate_ids=with_label - captured + without_label.repeats(),
             examples=tuple(rejections.examples),
         ),
         ground_truth=labels,
         merge=JoinCounts(
             matched=total.matched_rows,
-            captures_without_label=len(without_label),
+            captures_without_label=without_label.count,
             labels_without_capture=distinct_labels - captured,
             rejected=mismatches.counts(),
-            label_coverage=label_coverage(used, len(without_label)),
+            label_coverage=label_coverage(used, without_label.count),
             label_ages=total.ages,
         ),
     )

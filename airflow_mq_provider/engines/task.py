@@ -42,7 +42,8 @@ PIECE = 4 * 1024 * 1024
 class MergeTask:
     """A ground-truth merge: whose lines, of which window, from where, and where the results go.
 
-    ``labels_until`` is the as-of time up to which the labels were listed.
+    ``labels_until`` is the as-of time up to which the labels were listed. ``memory_limit`` is in bytes; None for most of what
+    the process may have.
     """
 
     reading: Reading
@@ -55,6 +56,7 @@ class MergeTask:
     keep_merged: str | None = None
     keep_rejected_lines: bool = True
     preprocessor: Script | None = None
+    memory_limit: int | None = None
 
     @property
     def needs_truths(self) -> bool:

@@ -21,6 +21,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from airflow_mq_provider.engines.task import Unit
@@ -49,10 +50,12 @@ class Step:
 class Later(Generic[T]):
     """A value that this process makes while its workers are at work already.
 
-    Columns of it lie in memory that the workers map: none of them has a copy, and they cannot change it.
+    Columns of it lie in memory that the workers map, or in a file of the folder given: none of them has a copy, and they
+    cannot change it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._value: tuple[T] | None = None
         self._file: IO[bytes] | None = None
         self._told: Any = None
@@ -60,7 +63,7 @@ class Later(Generic[T]):
     def share(self) -> None:
         """Prepare to be told to processes that are forked from now on."""
         self._told = multiprocessing.get_context("fork").Event()
-        self._file = _unnamed_file()
+        self._file = _unnamed_file(self._folder)
 
     def put(self, value: T) -> None:
         """Tell the value, once."""
@@ -106,11 +109,11 @@ class Later(Generic[T]):
 _ALIGNED = 64
 
 
-def _unnamed_file() -> IO[bytes]:
-    """In memory where the system has that, else on disk; it ends with the last process that has it."""
-    if hasattr(os, "memfd_create"):
+def _unnamed_file(folder: Path | None) -> IO[bytes]:
+    """It ends with the last process that has it."""
+    if folder is None and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("model-quality"), "w+b")
-    return tempfile.TemporaryFile()
+    return tempfile.TemporaryFile(dir=folder)
 
 
 def results(

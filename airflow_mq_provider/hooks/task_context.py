@@ -230,6 +230,15 @@ def engine_and_workers(engine: str | None, workers: int | None) -> tuple[str, in
     return engine, workers or None
 
 
+def memory_limit() -> int | None:
+    """Return the bytes that a task's work may take, by ``[model_quality] memory_limit``; None where nothing is set."""
+    from airflow_mq_provider.airflow_internals import of_airflow
+    from airflow_mq_provider.engines.memory import parse_size
+
+    text = of_airflow("conf").get(SECTION, "memory_limit", fallback="")
+    return parse_size(text, field=f"[{SECTION}] memory_limit") if text else None
+
+
 def scripts_allowed() -> bool:
     """Return whether tasks may run the scripts that a monitor names (rule O5)."""
     from airflow_mq_provider.airflow_internals import of_airflow

@@ -19,6 +19,7 @@ from airflow_mq_provider.hooks.task_context import (
     declaration,
     engine_and_workers,
     failing_for_good,
+    memory_limit,
     open_monitor,
     progress_log,
     run_as_of,
@@ -204,6 +205,7 @@ class GroundTruthMergeOperator(TellsLineage, MonitorOperator):
                 as_of=as_of,
                 engine=engine,
                 workers=workers,
+                memory_limit=memory_limit(),
                 allow_scripts=scripts_allowed(),
                 progress=progress_log(self.log),
             )
@@ -260,6 +262,7 @@ class QualityAnalysisOperator(ReportingOperator, MonitorOperator):
                 as_of=None if self.handover else run_as_of(opened, context, self.as_of),
                 engine=engine,
                 workers=workers,
+                memory_limit=memory_limit(),
                 allow_scripts=scripts_allowed(),
                 cadence=run_cadence(opened.window, context),
                 cloudwatch=task_cloudwatch(self, opened.monitor),

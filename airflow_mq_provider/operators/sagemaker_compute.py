@@ -17,6 +17,7 @@ from airflow_mq_provider.hooks.task_context import (
     OpenedMonitor,
     declaration,
     engine_and_workers,
+    memory_limit,
     open_monitor,
     progress_log,
     run_as_of,
@@ -114,6 +115,7 @@ class _RunOperator(JobOperator):
             as_of=as_of,
             engine=engine,
             workers=workers,
+            memory_limit=memory_limit(),
             allow_scripts=scripts_allowed(),
             progress=progress_log(self.log),
         )

@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 
+from airflow_mq_provider.engines import local
 from airflow_mq_provider.storage import Storage
 from tests.world import World
 
 
-@pytest.fixture(params=["reference", "local"])
-def engine(request: pytest.FixtureRequest) -> str:
-    """Every engine by its name."""
-    return str(request.param)
+@pytest.fixture(params=["reference", "local", "local on disk"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every engine by its name; the local one also as where the labels do not fit into memory."""
+    name, _, place = str(request.param).partition(" ")
+    if place:
+        monkeypatch.setattr(local, "fits", lambda *_: False)
+    return name
 
 
 @pytest.fixture

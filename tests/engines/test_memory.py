@@ -1,0 +1,164 @@
+"""How much memory a run may take, what it needs, and what comes of a window that needs more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_mq_provider import run
+from airflow_mq_provider.engines import local, memory
+from airflow_mq_provider.engines.memory import MIB, memory_limit, memory_needed, parse_size
+from airflow_mq_provider.engines.task import MergeTask
+from airflow_mq_provider.exceptions import InputError, ModelQualityError
+from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.storage import Storage
+from tests.world import World, capture_line, label_line
+
+
+def judged(world: World, limit: int) -> dict[str, Any]:
+    return run.run(
+        world.monitor(), world.window(), storage=world.storage, engine="local", workers=1, memory_limit=limit
+    )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    found = World(Storage(), str(tmp_path / "root"), "local")
+    found.captures(*(capture_line(f"id-{number:05d}", "0.7") for number in range(20_000)))
+    found.labels(*(label_line(f"id-{number:05d}", "1") for number in range(20_000)))
+    return found
+
+
+@pytest.fixture
+def folders(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
+    """Where each table of labels was made."""
+    found: list[Path | None] = []
+    make = local.label_table
+
+    def noted(ids: Any, folder: Path | None, **columns: Any) -> Any:
+        found.append(folder)
+        return make(ids, folder, **columns)
+
+    monkeypatch.setattr(local, "label_table", noted)
+    return found
+
+
+def test_labels_that_fit_are_held_in_memory(world: World, folders: list[Path | None]) -> None:
+    judged(world, 1024 * MIB)
+    assert folders == [None]
+
+
+def between(world: World, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A limit that holds the run with its labels on disk, and not with its labels in memory."""
+    monkeypatch.setattr(memory, "_PROCESS", 0)
+    monkeypatch.setattr(memory, "_WORKER", 0)
+    need: list[memory.MemoryNeed] = []
+    needed = memory.memory_needed
+    monkeypatch.setattr(memory, "memory_needed", lambda *given: need.append(needed(*given)) or need[-1])
+    with pytest.raises(InputError):
+        judged(world, 1)
+    assert need[0].on_disk < need[0].in_memory
+    return (need[0].on_disk + need[0].in_memory) // 2
+
+
+def test_labels_that_do_not_fit_lie_on_disk_and_say_the_same(
+    world: World, folders: list[Path | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_memory = judged(world, 1024 * MIB)
+    on_disk = judged(world, between(world, monkeypatch))
+    assert folders[0] is None
+    assert folders[1] is not None
+    assert not folders[1].exists()  # nothing of it stays
+    assert {**in_memory, "timings": None} == {**on_disk, "timings": None}
+
+
+def test_a_window_that_does_not_fit_at_all_is_refused_before_it_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("a unit was read")
+
+    monkeypatch.setattr(local, "_label_unit", read)
+    with pytest.raises(InputError) as refused:
+        judged(world, 100 * MIB)
+    error = refused.value
+    assert error.expected == "a window that can be judged within 100 MiB of memory"
+    assert "need about 1" in error.came
+    assert error.where == "memory_limit"
+    assert "Spark" in error.next_step
+
+
+def task_of(
+    *, captures: tuple[Input, ...], labels: tuple[Input, ...], world: World, probability: bool = True
+) -> MergeTask:
+    reading = run.reading(world.monitor())
+    return MergeTask(
+        reading=reading if probability else replace(reading, probability=None, inference=reading.probability),
+        window=world.window(),
+        captures=captures,
+        labels=labels,
+        labels_until=world.window().end,
+        merged_uri="",
+        rejected_uri="",
+    )
+
+
+def listed(world: World, side: str) -> tuple[Input, ...]:
+    found = world.storage.list(f"{world.root}/{side}")
+    return tuple(Input(one.uri, one.size, "2020/01/09/12") for one in found)
+
+
+def test_the_need_grows_with_the_records_and_not_with_their_bytes(world: World, tmp_path: Path) -> None:
+    wide = World(Storage(), str(tmp_path / "wide"), "local")
+    wide.captures(*(capture_line(f"id-{number:05d}", "0.7", given="1.5," * 300) for number in range(20_000)))
+    needs = [
+        memory_needed(task_of(captures=listed(one, "capture"), labels=(), world=one), one.storage, 1)
+        for one in (world, wide)
+    ]
+    assert needs[1].in_memory == pytest.approx(needs[0].in_memory, rel=0.01)
+
+
+def test_every_worker_needs_memory(world: World) -> None:
+    task = task_of(captures=listed(world, "capture"), labels=listed(world, "labels"), world=world)
+    few, many = (memory_needed(task, world.storage, workers) for workers in (2, 16))
+    assert many.in_memory - few.in_memory == 14 * memory._WORKER
+
+
+def test_rows_without_scores_are_not_held(world: World) -> None:
+    captures = listed(world, "capture")
+    scored, plain = (
+        memory_needed(task_of(captures=captures, labels=(), world=world, probability=given), world.storage, 1)
+        for given in (True, False)
+    )
+    assert plain.on_disk < scored.on_disk
+
+
+def test_the_limit_is_most_of_what_the_control_group_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text(f"{100 * MIB}\n")
+    monkeypatch.setattr(memory, "_CONTROL_GROUPS", (tmp_path / "none", tmp_path / "memory.max"))
+    assert memory_limit() == 80 * MIB
+
+
+def test_without_a_limit_of_its_own_a_control_group_has_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text("max\n")
+    monkeypatch.setattr(memory, "_CONTROL_GROUPS", (tmp_path / "memory.max",))
+    assert memory_limit() > 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4GiB", 4 * 2**30), ("4G", 4 * 2**30), ("500MB", 500_000_000), ("1.5 GiB", 3 * 2**29), ("1048576", 2**20)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text, field="memory_limit") == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1G", "0", "4 GiBs", "4PiB"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ModelQualityError, match="a size of memory"):
+        parse_size(text, field="memory_limit")
