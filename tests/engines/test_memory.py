@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import run
-from airflow_mq_provider.engines import local, memory
+from airflow_mq_provider.engines import labels, local, memory
 from airflow_mq_provider.engines.memory import MIB, memory_limit, memory_needed, parse_size
 from airflow_mq_provider.engines.task import MergeTask
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.records import reading as reading_of
 from airflow_mq_provider.storage import Storage
 from tests.world import World, capture_line, label_line
 
@@ -36,7 +37,7 @@ def world(tmp_path: Path) -> World:
 def folders(monkeypatch: pytest.MonkeyPatch) -> list[Path | None]:
     """Where each table of labels was made."""
     found: list[Path | None] = []
-    make = local.label_table
+    make = labels.label_table
 
     def noted(ids: Any, folder: Path | None, **columns: Any) -> Any:
         found.append(folder)
@@ -57,7 +58,12 @@ def between(world: World, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(memory, "_WORKER", 0)
     need: list[memory.MemoryNeed] = []
     needed = memory.memory_needed
-    monkeypatch.setattr(memory, "memory_needed", lambda *given: need.append(needed(*given)) or need[-1])
+
+    def noted(*given: Any) -> memory.MemoryNeed:
+        need.append(needed(*given))
+        return need[-1]
+
+    monkeypatch.setattr(memory, "memory_needed", noted)
     with pytest.raises(InputError):
         judged(world, 1)
     assert need[0].on_disk < need[0].in_memory
@@ -94,7 +100,7 @@ def test_a_window_that_does_not_fit_at_all_is_refused_before_it_is_read(
 def task_of(
     *, captures: tuple[Input, ...], labels: tuple[Input, ...], world: World, probability: bool = True
 ) -> MergeTask:
-    reading = run.reading(world.monitor())
+    reading = reading_of(world.monitor())
     return MergeTask(
         reading=reading if probability else replace(reading, probability=None, inference=reading.probability),
         window=world.window(),
