@@ -20,12 +20,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from airflow_mq_provider.exceptions import InputError, OutputError
+from airflow_mq_provider.s3_reads import FAILURES, Read, reader
 
 ATTEMPTS = 5
 """How often a read is tried in all, where it ends in throttling or a broken body."""
@@ -53,6 +54,10 @@ _PASSING_CODES = frozenset(
     }
 )
 _MISSING_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
+_MISSING_STEP = (
+    "where it was listed a moment ago, it has been removed or replaced since: run again, when its writer has finished; "
+    "else correct the place, or make what is missing first"
+)
 
 _client_lock = threading.RLock()
 
@@ -80,6 +85,17 @@ class StoredObject:
     etag: str
 
 
+@dataclass(slots=True)
+class _Held:
+    """What one process reaches S3 with: connections are never shared between processes."""
+
+    pid: int
+    client: Any
+    readers: dict[str, Read | None] = field(default_factory=dict)
+    failures: int = 0
+    """Reads that obstore could not do."""
+
+
 class Storage:
     """Lists, reads, writes and deletes objects on S3 and on local disks.
 
@@ -89,6 +105,8 @@ class Storage:
             region and ``endpoint_url``, and the client retries adaptively.
         kms_key_id: Written objects are encrypted with this key (SSE-KMS). Without it, the bucket's default holds.
         expected_bucket_owner: Account id that must own each bucket. S3 refuses the request where another one does.
+        only_boto3: Whether workers, too, read with boto3 where obstore is installed (`s3_reads`): for a client whose TLS
+            is not the usual one. With an expected owner they do, since obstore cannot sign for one.
 
     One instance may be used by many threads, and sent to another process.
     """
@@ -99,11 +117,13 @@ class Storage:
         *,
         kms_key_id: str | None = None,
         expected_bucket_owner: str | None = None,
+        only_boto3: bool = False,
     ) -> None:
         self._make_s3 = s3 or _default_client
         self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         self._owner = {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
-        self._held: tuple[int, Any] | None = None
+        self._only_boto3 = only_boto3 or bool(expected_bucket_owner)
+        self._held: _Held | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": None}
@@ -139,7 +159,8 @@ class Storage:
             body: bytes = self._get(uri)["Body"].read()
             return body
 
-        return _patiently(whole, uri)
+        content = self._read_by_obstore(uri)
+        return _patiently(whole, uri) if content is None else content
 
     def chunks(self, uri: str, size: int = 4 * 2**20) -> Iterator[bytes]:
         """The object in pieces of at most ``size`` bytes, none of them empty, in order.
@@ -223,13 +244,32 @@ class Storage:
         return _patiently(lambda: self._head(uri), uri)
 
     def _client(self) -> Any:
+        return self._connected().client
+
+    def _connected(self) -> _Held:
         held = self._held
-        if held is None or held[0] != os.getpid():
+        if held is None or held.pid != os.getpid():
             with _client_lock:
                 held = self._held
-                if held is None or held[0] != os.getpid():
-                    held = self._held = (os.getpid(), self._make_s3())
-        return held[1]
+                if held is None or held.pid != os.getpid():
+                    held = self._held = _Held(os.getpid(), self._make_s3())
+        return held
+
+    def _read_by_obstore(self, uri: str) -> bytes | None:
+        """The object, or None where boto3 has to read it, or to say why it cannot be read."""
+        if self._only_boto3:
+            return None
+        bucket, key = _bucket_and_key(uri, InputError)
+        held = self._connected()
+        try:
+            if bucket not in held.readers:
+                with _client_lock:
+                    held.readers[bucket] = held.readers.get(bucket) or reader(held.client, bucket)
+            read = held.readers[bucket]
+            return read(key) if read is not None and held.failures < FAILURES else None
+        except Exception:  # noqa: BLE001 - whatever it is, boto3 does better or says it better
+            held.failures += 1
+            return None
 
     def _get(self, uri: str, **conditions: str) -> dict[str, Any]:
         bucket, key = _bucket_and_key(uri, InputError)
@@ -465,7 +505,7 @@ def _refuse_s3(kind: type[InputError | OutputError], error: Exception, where: st
     if code == "NoSuchBucket":
         expected, next_step = "a bucket that exists", "create the bucket, or correct its name"
     elif code in _MISSING_CODES:
-        expected, next_step = "an object that exists", "correct the URI, or make the object first"
+        expected, next_step = "an object that exists", _MISSING_STEP
     elif code in {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}:
         expected = f"permission to {'read' if reading else 'write'}"
         next_step = (
@@ -622,7 +662,7 @@ def _delete_local(uri: str) -> None:
 def _refuse_local(kind: type[InputError | OutputError], error: OSError, where: str) -> NoReturn:
     reading = kind is InputError
     if isinstance(error, FileNotFoundError):
-        expected, next_step = "a file that exists", "correct the path, or make the file first"
+        expected, next_step = "a file that exists", _MISSING_STEP
     elif isinstance(error, PermissionError):
         expected = f"permission to {'read' if reading else 'write'}"
         next_step = f"give the user of this process the right to {'read' if reading else 'write'} there"

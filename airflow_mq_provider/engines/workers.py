@@ -26,6 +26,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from airflow_mq_provider.engines.task import Unit
 from airflow_mq_provider.exceptions import InputError
+from airflow_mq_provider.s3_reads import will_not_fork
 
 T = TypeVar("T")
 
@@ -193,6 +194,7 @@ def _result(waiting: deque[tuple[Step, Future[T]]], tell: Callable[[Step], None]
 def _start_worker(parent: int) -> None:
     gc.disable()  # columns are no cycles, and looking for some took a twentieth of the time
     keep_freed_memory()
+    will_not_fork()
     _die_with_parent(parent)
 
 

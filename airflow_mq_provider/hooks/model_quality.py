@@ -33,7 +33,12 @@ class ModelQualityStorageHook(S3Hook):
         The connection is read now, and not when the first object is. ``kms_key_id`` encrypts what is written.
         """
         owner = self.service_config.get("expected_bucket_owner")
-        return Storage(self._clients[0], kms_key_id=kms_key_id, expected_bucket_owner=owner)
+        return Storage(
+            self._clients[0],
+            kms_key_id=kms_key_id,
+            expected_bucket_owner=owner,
+            only_boto3=self.verify not in (None, True),
+        )
 
     @property
     def s3_region(self) -> str | None:

@@ -16,6 +16,7 @@ import pytest
 
 from airflow_mq_provider.exceptions import InputError, OutputError
 from airflow_mq_provider.storage import ATTEMPTS, Storage
+from tests.children import in_child
 
 
 def put(client: Any, bucket: str, *keys: str) -> None:
@@ -237,22 +238,6 @@ def test_threads_share_one_client(make_s3_client: Callable[[], Any], s3_client: 
     assert made == [os.getpid()]
 
 
-def _in_child(work: Callable[[], bytes]) -> bytes:
-    """What `work` answers in a forked child."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writer, work())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        got = answer.read()
-    os.waitpid(child, 0)
-    return got
-
-
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_child_makes_its_own_client(make_s3_client: Callable[[], Any], s3_client: Any, s3_bucket: str) -> None:
     """Two processes on one connection would read each other's answers."""
@@ -270,7 +255,7 @@ def test_a_forked_child_makes_its_own_client(make_s3_client: Callable[[], Any], 
     def work() -> bytes:
         return storage.read(uri) + b" by " + (b"a new client" if makers[-1] == os.getpid() else b"the parent's client")
 
-    assert _in_child(work) == b"x by a new client"
+    assert in_child(work) == b"x by a new client"
     assert storage.read(uri) == b"x"
     assert makers == [os.getpid()]
 
@@ -292,7 +277,7 @@ def test_a_fork_while_another_thread_makes_the_client_does_not_lock_the_child(
     thread = threading.Thread(target=storage.exists, args=(f"s3://{s3_bucket}/a",))
     thread.start()
     making.wait()
-    assert _in_child(lambda: storage.read(f"s3://{s3_bucket}/a")) == b"x"
+    assert in_child(lambda: storage.read(f"s3://{s3_bucket}/a")) == b"x"
     forked.set()
     thread.join()
 
