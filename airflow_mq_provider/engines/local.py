@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,8 +22,9 @@ import numpy as np
 
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
 from airflow_mq_provider.engines.memory import fits
+from airflow_mq_provider.engines.reading import capture_lines, label_lines, reader
 from airflow_mq_provider.engines.task import (
-    PIECE,
+    MISMATCH,
     ROWS_SUFFIX,
     Arrivals,
     MergeTask,
@@ -39,17 +38,14 @@ from airflow_mq_provider.engines.task import (
     units,
 )
 from airflow_mq_provider.engines.workers import Later, Step, available_cores, results
-from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
     Predictions,
     processed,
-    read_captures,
     read_labels,
-    read_one_by_one,
     row_places,
 )
-from airflow_mq_provider.quality.lines import Block, Lines, Rejection, blocks, lines_of
+from airflow_mq_provider.quality.lines import Lines
 from airflow_mq_provider.quality.records import Classes, judge_batch
 from airflow_mq_provider.quality.states import (
     CaptureCounts,
@@ -61,18 +57,12 @@ from airflow_mq_provider.quality.states import (
     sample_flags,
 )
 from airflow_mq_provider.scripts import Preprocessor
-from airflow_mq_provider.storage import Storage, is_s3
+from airflow_mq_provider.storage import Storage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
-
-_SMALL = 8 * 1024 * 1024
-"""Objects of fewer bytes are fetched from S3 in one piece."""
-_READERS = 8
-"""Objects fetched at once by one worker, on S3."""
-MISMATCH = "row_count_mismatch"
 
 
 def merge(
@@ -168,7 +158,7 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     hour_of = {one.uri: hour_number(one.hour) for one in unit.objects}
     parts, hours = [], []
-    for lines in _gathered(_pieces(unit.objects, storage, blocks)):
+    for lines in label_lines(storage, unit):
         parts.append(read_labels(lines, task.reading, classes))
         of_blocks = np.array([hour_of[block.source] for block in lines.blocks], np.int32)
         starts = lines.starts[parts[-1].at]
@@ -320,10 +310,10 @@ def _captures(
     # classes are numbered as the labels number them
     multiclass = task.reading.problem_type == "MulticlassClassification"
     classes = Classes(task.reading, labels.get().classes if multiclass else ())
-    read = read_one_by_one if task.reading.batch or task.reading.processed else read_captures
+    read = reader(task)
     found = (
         (lines, read(lines, task.reading, task.seconds, classes), classes)
-        for lines in _gathered(_capture_pieces(task, storage, unit))
+        for lines in capture_lines(task, storage, unit)
     )
     return found if labels.here() else list(found)
 
@@ -336,11 +326,6 @@ def _arrival_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], 
         times.append(part.times[found >= 0])
         hours.append(table.last_hour[found[found >= 0]])
     return Arrivals(_joined(times, np.int64), _joined(hours, np.int32))
-
-
-def _capture_pieces(task: MergeTask, storage: Storage, unit: Unit) -> Iterator[Block | Rejection]:
-    pieces = _pieces(unit.objects, storage, task.blocks)
-    return _headed(pieces) if task.reading.batch == "csv-header" else pieces
 
 
 def _preprocessed(
@@ -369,20 +354,6 @@ def _preprocessed(
     order = {block.source: number for number, block in enumerate(lines.blocks)}
     both = sorted([*part.rejected, *rejected], key=lambda one: (order.get(one.source, -1), one.line))
     return replace(processed_part, rejected=tuple(both))
-
-
-def _headed(pieces: Iterable[Block | Rejection]) -> Iterator[Block | Rejection]:
-    """Take the first line of each object for the names of its columns."""
-    header: tuple[str, ...] | None = None
-    for piece in pieces:
-        if isinstance(piece, Rejection):
-            yield piece
-        elif piece.first_line > 1:
-            yield replace(piece, header=header)
-        else:
-            head, _, rest = piece.data.partition(b"\n")
-            header = tuple(head.decode("utf-8", "replace").strip().split(","))
-            yield Block(piece.source, 2, rest, header)
 
 
 def _join_piece(
@@ -528,41 +499,3 @@ def _added_up(
             label_ages=total.ages,
         ),
     )
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def _gathered(pieces: Iterable[Block | Rejection]) -> Iterator[Lines]:
-    """The lines of a unit's blocks, at least `PIECE` bytes at a time."""
-    held: list[Block | Rejection] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece.data) if isinstance(piece, Block) else 0
-        if size >= PIECE:
-            yield lines_of(held)
-            held, size = [], 0
-    if held:
-        yield lines_of(held)
-
-
-def _pieces(
-    objects: Sequence[Input], storage: Storage, cut: Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
-) -> Iterator[Block | Rejection]:
-    """The blocks of all objects, in their order. On S3, small objects are fetched some ahead of their turn."""
-    if not (objects and is_s3(objects[0].uri)):
-        for one in objects:
-            yield from cut([storage.read(one.uri)] if one.size <= PIECE else storage.chunks(one.uri), one.uri)
-        return
-    with ThreadPoolExecutor(_READERS) as pool:
-        ahead: deque[tuple[Input, Future[bytes] | None]] = deque()
-        rest = iter(objects)
-        while True:
-            while len(ahead) < _READERS and (coming := next(rest, None)) is not None:
-                small = coming.size <= _SMALL
-                ahead.append((coming, pool.submit(storage.read, coming.uri) if small else None))
-            if not ahead:
-                return
-            one, fetched = ahead.popleft()
-            yield from cut(storage.chunks(one.uri) if fetched is None else [fetched.result()], one.uri)

@@ -36,6 +36,8 @@ UNIT = 16 * 1024 * 1024
 """A worker takes objects of about so many bytes at a time."""
 PIECE = 4 * 1024 * 1024
 """It reads and joins them in pieces of about so many bytes, which processor caches hold. Both cuts depend on the listing alone."""
+MISMATCH = "row_count_mismatch"
+"""Why a capture is rejected whose label has another number of rows."""
 
 
 @dataclass(frozen=True, slots=True)

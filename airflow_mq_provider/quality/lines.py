@@ -81,6 +81,15 @@ class Lines:
         """The block of a line."""
         return self.blocks[int(np.searchsorted(self.block_starts, self.starts[at], side="right")) - 1]
 
+    def places(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of some lines, in their order: the block of each, and its number in its object, as `rejection` has it."""
+        block = np.searchsorted(self.block_starts, self.starts[at], side="right") - 1
+        blank = len(self.newlines) > len(self.starts)
+        newline = np.searchsorted(self.newlines, self.starts[at]) if blank else at
+        first = np.array([one.first_line for one in self.blocks], np.int64)
+        first -= np.searchsorted(self.newlines, self.block_starts)
+        return block, newline + first[block]
+
     def rejection(self, at: int, reason: str, seen: str) -> Rejection:
         """The rejection of a line."""
         number = int(np.searchsorted(self.block_starts, self.starts[at], side="right")) - 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import run
-from airflow_mq_provider.engines import local
+from airflow_mq_provider.engines import reading
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -122,6 +122,6 @@ def test_no_more_objects_are_held_ahead_of_their_turn_than_there_are_readers() -
     """So memory does not grow with the number of objects: 20,000 of 50 KB need what a few hundred need."""
     objects = [Input(f"s3://bucket/{number}", 50_000, "2026/11/01/00") for number in range(500)]
     storage = Counting()
-    for taken, _ in enumerate(local._pieces(objects, storage, blocks)):
-        assert storage.most - taken <= local._READERS
+    for taken, _ in enumerate(reading._pieces(objects, storage, blocks)):
+        assert storage.most - taken <= reading._READERS
     assert storage.most == len(objects)

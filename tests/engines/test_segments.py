@@ -262,11 +262,11 @@ def test_the_documents_of_the_whole_are_the_same_bytes_with_segments(local_world
 
 
 def test_engines_and_any_number_of_workers_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_mq_provider.engines import local, task
+    from airflow_mq_provider.engines import reading, task
     from airflow_mq_provider.engines import workers as processes
 
     monkeypatch.setattr(task, "UNIT", 20_000)
-    monkeypatch.setattr(local, "PIECE", 7_000)
+    monkeypatch.setattr(reading, "PIECE", 7_000)
     monkeypatch.setattr(processes, "_SMALL", 0)
     said = []
     for number, (engine, workers) in enumerate((("reference", None), ("local", 1), ("local", 3))):

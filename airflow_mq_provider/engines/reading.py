@@ -1,0 +1,83 @@
+"""From the objects of a unit of work to their lines, some at a time: what engines share that read many lines at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from airflow_mq_provider.engines.task import PIECE, MergeTask, Unit
+from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.columns import Predictions, read_captures, read_one_by_one
+from airflow_mq_provider.quality.lines import Block, Lines, Rejection, blocks, lines_of
+from airflow_mq_provider.storage import Storage, is_s3
+
+_READERS = 8
+"""Objects fetched at once by one worker, on S3."""
+_AHEAD = 8 * 1024 * 1024
+"""Objects of up to so many bytes are fetched ahead of their turn."""
+
+
+def label_lines(storage: Storage, unit: Unit) -> Iterator[Lines]:
+    """The label lines of a unit, at least `PIECE` bytes at a time."""
+    return _gathered(_pieces(unit.objects, storage, blocks))
+
+
+def capture_lines(task: MergeTask, storage: Storage, unit: Unit) -> Iterator[Lines]:
+    """The captured lines of a unit, likewise, the names of columns taken from where they stand."""
+    pieces = _pieces(unit.objects, storage, task.blocks)
+    return _gathered(_headed(pieces) if task.reading.batch == "csv-header" else pieces)
+
+
+def reader(task: MergeTask) -> Callable[..., Predictions]:
+    """What reads the captured lines of a task: one of the functions of `quality.columns`."""
+    return read_one_by_one if task.reading.batch or task.reading.processed else read_captures
+
+
+def _gathered(pieces: Iterable[Block | Rejection]) -> Iterator[Lines]:
+    held: list[Block | Rejection] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece.data) if isinstance(piece, Block) else 0
+        if size >= PIECE:
+            yield lines_of(held)
+            held, size = [], 0
+    if held:
+        yield lines_of(held)
+
+
+def _headed(pieces: Iterable[Block | Rejection]) -> Iterator[Block | Rejection]:
+    """Take the first line of each object for the names of its columns."""
+    header: tuple[str, ...] | None = None
+    for piece in pieces:
+        if isinstance(piece, Rejection):
+            yield piece
+        elif piece.first_line > 1:
+            yield replace(piece, header=header)
+        else:
+            head, _, rest = piece.data.partition(b"\n")
+            header = tuple(head.decode("utf-8", "replace").strip().split(","))
+            yield Block(piece.source, 2, rest, header)
+
+
+def _pieces(
+    objects: Sequence[Input], storage: Storage, cut: Callable[[Iterable[bytes], str], Iterator[Block | Rejection]]
+) -> Iterator[Block | Rejection]:
+    """The blocks of all objects, in their order. On S3, small objects are fetched some ahead of their turn."""
+    if not (objects and is_s3(objects[0].uri)):
+        for one in objects:
+            yield from cut([storage.read(one.uri)] if one.size <= PIECE else storage.chunks(one.uri), one.uri)
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead: deque[tuple[Input, Future[bytes] | None]] = deque()
+        rest = iter(objects)
+        while True:
+            while len(ahead) < _READERS and (coming := next(rest, None)) is not None:
+                small = coming.size <= _AHEAD
+                ahead.append((coming, pool.submit(storage.read, coming.uri) if small else None))
+            if not ahead:
+                return
+            one, fetched = ahead.popleft()
+            yield from cut(storage.chunks(one.uri) if fetched is None else [fetched.result()], one.uri)
