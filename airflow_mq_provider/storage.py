@@ -125,6 +125,11 @@ class Storage:
         self._only_boto3 = only_boto3 or bool(expected_bucket_owner)
         self._held: _Held | None = None
 
+    @property
+    def expected_bucket_owner(self) -> str | None:
+        """The account id that must own each bucket, where one is asked for."""
+        return self._owner.get("ExpectedBucketOwner")
+
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_held": None}
 
