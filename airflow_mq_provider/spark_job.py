@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,27 @@ from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_a
 ENGINE = "spark"
 ENTRY = Path(__file__).parent / "spark_entry" / "model_quality_merge.py"
 """The file that clusters are given to run."""
+
+REQUIREMENTS = (
+    "annotated-types",
+    "isodate",
+    "jmespath",
+    "markupsafe",
+    "msgspec",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "pydantic-core",
+    "python-dateutil",
+    "pyyaml",
+    "six",
+    "typing-extensions",
+    "typing-inspection",
+    "xxhash",
+)
+"""What a merge needs beside this package, boto3 and Spark; pandas, because PySpark hands over no columns without it. The
+rest of the package's dependencies is for Airflow."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +121,17 @@ def arguments_of(job: Job) -> dict[str, str]:
 def command_of(job: Job) -> list[str]:
     """The same as a list: each argument, then its value."""
     return [part for argument in arguments_of(job).items() for part in argument]
+
+
+def requirements() -> list[str]:
+    """`REQUIREMENTS` in the versions that are installed here, so that a cluster can have the same."""
+    pinned = []
+    for name in REQUIREMENTS:
+        try:
+            pinned.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:  # of an extra that Airflow's workers need not have
+            pinned.append(name)
+    return pinned
 
 
 def make_way(job: Job, storage: Storage) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from airflow_mq_provider import __version__, run, spark_job
 from airflow_mq_provider.exceptions import DocumentError, InputError, ModelQualityError, MonitorError
@@ -272,3 +275,55 @@ def test_the_module_is_a_command_too(world: World, tmp_path: Path) -> None:
     script.write_text('import runpy\n\nrunpy.run_module("airflow_mq_provider.spark_job", run_name="__main__")\n')
     done = run_entry(script, command_of(job_of(world)))
     assert (done.returncode, "merged 290 rows" in done.stderr) == (0, True), done.stderr
+
+
+# --- what a cluster has to have
+
+TELLING = """import runpy, sys
+from importlib.metadata import packages_distributions
+try:
+    runpy.run_path({entry!r}, run_name="__main__")
+finally:
+    homes = packages_distributions()
+    loaded = {{name.partition(".")[0] for name, module in list(sys.modules.items()) if module is not None}}
+    print(*{{home for name in loaded for home in homes.get(name, ())}})
+"""
+ON_CLUSTERS = {"boto3", "botocore", "s3transfer", "urllib3", "certifi"}
+"""What AWS's services have already: boto3 and its own needs."""
+
+
+def test_a_merge_needs_what_is_said_and_no_more(
+    s3_storage: Storage, s3_bucket: str, s3_endpoint: str, tmp_path: Path
+) -> None:
+    world = filled(World(s3_storage, f"s3://{s3_bucket}/root", "local"))
+    world.settings["endpoint"] = {"start_time_offset": "-PT1H", "end_time_offset": "-PT0H"}
+    world.put("churn.yaml", world.monitor().to_yaml().encode())
+    script = tmp_path / "telling.py"
+    script.write_text(TELLING.format(entry=str(spark_job.ENTRY)))
+    command = [*command_of(job_of(world, engine="reference")), "--monitor", join(world.root, "churn.yaml")]
+    done = run_entry(script, command, s3_endpoint=s3_endpoint)
+    assert done.returncode == 0, done.stderr
+    loaded = {canonicalize_name(name) for name in done.stdout.split()}
+    loaded -= {"airflow-mq-provider", "setuptools", "pip"} | {name for name in loaded if name.startswith("types-")}
+    assert loaded <= {*spark_job.REQUIREMENTS, *ON_CLUSTERS}
+    assert {"boto3", "numpy", "pydantic", "xxhash"} <= loaded
+
+
+def test_the_requirements_need_nothing_else() -> None:
+    """They are installed without dependencies of their own."""
+    for name in (one.partition("==")[0] for one in spark_job.requirements() if "==" in one):
+        for needed in map(Requirement, requires(name) or ()):
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in spark_job.REQUIREMENTS, name
+
+
+def test_the_requirements_are_those_of_the_package() -> None:
+    declared = {canonicalize_name(Requirement(line).name) for line in requires("airflow-mq-provider") or ()}
+    of_pydantic = {"annotated-types", "pydantic-core", "typing-extensions", "typing-inspection"}
+    of_pyspark = {"pandas", "python-dateutil", "six"}
+    assert set(spark_job.REQUIREMENTS) - of_pydantic - of_pyspark <= declared
+
+
+def test_the_requirements_are_pinned_to_what_is_here() -> None:
+    assert f"numpy=={version('numpy')}" in spark_job.requirements()
+    assert [one.partition("==")[0] for one in spark_job.requirements()] == list(spark_job.REQUIREMENTS)
