@@ -30,7 +30,7 @@ from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruth
 from airflow_mq_provider.window import PARAM_END, PARAM_START, parse_offset
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, XComArg
+    from airflow.sdk import BaseOperator, Context, XComArg
 
     from airflow_mq_provider.monitor import ModelQualityMonitor
 
@@ -84,6 +84,7 @@ def monitoring_tasks(
     max_runtime: timedelta | None = None,
     compute: str = "airflow",
     merge_on: str = "auto",
+    merge_operator: Callable[..., BaseOperator] | None = None,
     engine: str | None = None,
     workers: int | None = None,
     aws_conn_id: str | None = "aws_default",
@@ -113,6 +114,9 @@ def monitoring_tasks(
             (`SageMakerGroundTruthMergeOperator`, `SageMakerQualityAnalysisOperator`).
         merge_on: With ``compute="sagemaker"`` who merges: ``auto``, ``sagemaker`` or ``airflow``, as of
             `SageMakerGroundTruthMergeOperator`.
+        merge_operator: What makes ``merge_ground_truth`` instead, on a cluster: `EmrServerlessGroundTruthMergeOperator` with
+            its own arguments as a `functools.partial`, or another operator that returns a hand-over. It is called with
+            ``task_id``, ``monitor``, ``as_of``, the connection, and ``execution_timeout`` where there is a ``max_runtime``.
         engine: As of `GroundTruthMergeOperator`, like what follows.
         workers: Processes of the local engine.
         aws_conn_id: The connection for S3.
@@ -125,6 +129,13 @@ def monitoring_tasks(
     """
     check_choices(on_violation, on_not_judged)
     _check_compute(monitor, compute, merge_on, waits=wait_for_ground_truth is not None)
+    if merge_operator is not None and compute != "airflow":
+        raise ModelQualityError(
+            expected="either a merge_operator or compute='sagemaker', as each says who merges",
+            came="both",
+            where="merge_operator",
+            next_step="leave one of them out",
+        )
     connection: dict[str, Any] = {
         "aws_conn_id": aws_conn_id,
         "region_name": region_name,
@@ -143,12 +154,12 @@ def monitoring_tasks(
     on_sagemaker = {"merge_on": merge_on, "deferrable": deferrable, "max_runtime": max_runtime and max_runtime / 2}
     merge, analyze = _work(
         compute,
+        merge_operator,
         monitor=monitor,
         as_of=as_of,
         **connection,
-        **work,
-        **(on_sagemaker if compute == "sagemaker" else {}),
         **({"execution_timeout": max_runtime / 2} if max_runtime else {}),
+        work={**work, **(on_sagemaker if compute == "sagemaker" else {})},
     )
     for before, after in pairwise([*sensors, merge]):
         before >> after
@@ -183,14 +194,19 @@ def _sensors(
     return [*sensors, sensor], sensor.output
 
 
-def _work(compute: str, **arguments: Any) -> tuple[Any, Any]:
-    """Make the two tasks that do the work, on Airflow's workers or on SageMaker's machines."""
+def _work(
+    compute: str, merge_operator: Callable[..., Any] | None, *, work: Mapping[str, Any], **arguments: Any
+) -> tuple[Any, Any]:
+    """Make the two tasks that do the work, on Airflow's workers, on SageMaker's machines, or the merge on a cluster."""
     merging: type[Any] = GroundTruthMergeOperator
     analyzing: type[Any] = QualityAnalysisOperator
     if compute == "sagemaker":
         merging, analyzing = SageMakerGroundTruthMergeOperator, SageMakerQualityAnalysisOperator
-    merge = merging(task_id="merge_ground_truth", **arguments)
-    return merge, analyzing(task_id="analyze_quality", handover=merge.output, **arguments)
+    if merge_operator is not None:
+        merge = merge_operator(task_id="merge_ground_truth", **arguments)
+    else:
+        merge = merging(task_id="merge_ground_truth", **arguments, **work)
+    return merge, analyzing(task_id="analyze_quality", handover=merge.output, **arguments, **work)
 
 
 def model_quality_dag(
@@ -211,6 +227,7 @@ def model_quality_dag(
     max_runtime: timedelta | None = None,
     compute: str = "airflow",
     merge_on: str = "auto",
+    merge_operator: Callable[..., BaseOperator] | None = None,
     engine: str | None = None,
     workers: int | None = None,
     aws_conn_id: str | None = "aws_default",
@@ -244,6 +261,7 @@ def model_quality_dag(
         max_runtime: The longest a run may take, half of it for each task; no limit by default.
         compute: ``airflow`` or ``sagemaker``: who does the work.
         merge_on: With ``compute="sagemaker"`` who merges: ``auto``, ``sagemaker`` or ``airflow``.
+        merge_operator: What makes ``merge_ground_truth`` instead, on a cluster (docs/spark.md).
         engine: ``local`` or ``reference``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine; by default the setting ``[model_quality] workers``.
         aws_conn_id: The connection for S3.
@@ -282,6 +300,7 @@ def model_quality_dag(
             max_runtime=max_runtime,
             compute=compute,
             merge_on=merge_on,
+            merge_operator=merge_operator,
             engine=engine,
             workers=workers,
             aws_conn_id=aws_conn_id,

@@ -14,7 +14,7 @@ _SAGEMAKER = "Amazon SageMaker Model Monitor"
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description in the shape of Airflow's ``provider_info.schema.json``.
 
-    Every module named here is importable and every option under ``config`` is read by the code.
+    Every module named here is importable (``spark_submit`` with its extra) and every option under ``config`` is read by the code.
     """
     return {
         "package-name": "airflow-mq-provider",
@@ -34,7 +34,9 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["aws", "service"],
             },
         ],
-        "operators": _modules("operators", "sagemaker_compute", "stepwise", own=("refresh",)),
+        "operators": _modules(
+            "operators", "sagemaker_compute", "stepwise", own=("refresh", "spark_on_aws", "spark_submit")
+        ),
         "sensors": _modules("sensors"),
         "hooks": _modules("hooks"),
         "triggers": _modules("triggers"),

@@ -6,8 +6,11 @@ tasks are then executed in this process, by the same function that ``dag.test()`
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import stat
+import sys
 import textwrap
 import uuid
 from collections.abc import Iterator
@@ -18,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_mq_provider.storage import Storage, join
-from tests import sagemaker_world
+from tests import sagemaker_world, spark_world
 from tests.airflow_world import HEADER, Churn, MakeDag, Runs
 from tests.sagemaker_world import ROLE, SageMaker
+from tests.spark_world import REGION, WITHOUT_AIRFLOW, Clusters
 
 if TYPE_CHECKING:
     from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
@@ -114,6 +118,69 @@ def sagemaker(
     service.endpoints["churn"] = join(churn_on_s3.root, "capture")
     sagemaker_world.install(monkeypatch, service)
     return service
+
+
+@pytest.fixture
+def clusters(
+    monkeypatch: pytest.MonkeyPatch, s3_endpoint: str, s3_client: Any, tmp_path: Path, aws_connection: str
+) -> Iterator[Clusters]:
+    """EMR Serverless and Glue on 127.0.0.1, behind the connection of tests; each request is held against AWS's limits."""
+    import botocore
+
+    service = Clusters(s3_endpoint, s3_client, tmp_path)
+    spark_world.install(monkeypatch, service)
+
+    def note(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.service_model.service_name in ("emr-serverless", "glue"):
+            assert list(spark_world.limits(params, model.input_shape, model.name)) == []
+            service.requests.append((model.name, params))
+
+    def watch(session: Any) -> None:
+        session.register("provide-client-params.*.*", note)
+
+    botocore.register_initializer(watch)
+    yield service
+    botocore.unregister_initializer(watch)
+
+
+@pytest.fixture
+def emr_application(s3_endpoint: str) -> str:
+    """The id of a Spark application on EMR Serverless that stands still."""
+    import boto3
+
+    client = boto3.client("emr-serverless", endpoint_url=s3_endpoint)
+    application: str = client.create_application(name="merging", releaseLabel="emr-7.0.0", type="SPARK")[
+        "applicationId"
+    ]
+    client.stop_application(applicationId=application)
+    return application
+
+
+@pytest.fixture
+def spark_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> Iterator[Path]:
+    """A ``spark-submit`` on the path that runs the application by this Python; returns where it notes its commands."""
+    pytest.importorskip("airflow.providers.apache.spark")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    noted = tmp_path / "commands.jsonl"
+    program = folder / "spark-submit"
+    program.write_text(
+        f"""#!{sys.executable}
+import json, os, subprocess, sys
+with open({str(noted)!r}, "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+first = next(number for number, word in enumerate(sys.argv) if word.endswith(".py"))
+environment = {{"PATH": os.environ["PATH"], "AWS_ACCESS_KEY_ID": "job", "AWS_SECRET_ACCESS_KEY": "job",
+    "AWS_DEFAULT_REGION": {REGION!r}, "AWS_ENDPOINT_URL_S3": {s3_endpoint!r}}}
+command = [sys.executable, "-W", "ignore", "-c", {WITHOUT_AIRFLOW!r}, *sys.argv[first:]]
+sys.exit(subprocess.run(command, env=environment).returncode)
+"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
+    yield noted
+    gc.collect()  # the provider leaves the pipe of its child open, of which a later test would be told
 
 
 @pytest.fixture

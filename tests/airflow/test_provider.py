@@ -212,6 +212,9 @@ PUBLIC = (
     "airflow.triggers.base",
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.amazon.aws.hooks.sagemaker",
+    "airflow.providers.amazon.aws.operators.emr",
+    "airflow.providers.amazon.aws.operators.glue",
+    "airflow.providers.apache.spark.operators.spark_submit",
     "airflow.providers.openlineage.extractors.base",
 )
 
