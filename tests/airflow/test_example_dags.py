@@ -15,6 +15,7 @@ import pytest
 from airflow_mq_provider.storage import Storage, join
 from tests.airflow_world import Churn, Runs
 from tests.sagemaker_world import SageMaker, make_schedule
+from tests.spark_world import Clusters
 
 EXAMPLES = Path(__file__).parents[2] / "dags"
 WINDOW = {"window_start": "2026-11-02T00:00:00Z", "window_end": "2026-11-02T06:00:00Z"}
@@ -177,9 +178,42 @@ def test_the_example_on_sagemaker_s_compute_judges_a_day(
     )
 
 
+# --- with the merge on a cluster
+
+
+@pytest.mark.parametrize("name", ["on_emr_serverless", "on_glue", "on_spark", "on_spark_connect"])
+def test_an_example_on_a_cluster_judges_a_window(
+    name: str,
+    clusters: Clusters,
+    emr_application: str,
+    churn_on_s3: Churn,
+    load: Callable[[str], dict[str, Any]],
+    runs: Runs,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if name == "on_spark":
+        request.getfixturevalue("spark_submit")
+    churn = churn_on_s3
+    churn.hours(datetime(2026, 11, 2, tzinfo=UTC), 6)
+    document = json.dumps({"version": 0.0, "binary_classification_constraints": CONSTRAINTS}).encode()
+    churn.storage.write(join(churn.root, "baseline/constraints.json"), document)
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", os.environ["AIRFLOW_CONN_S3_OF_TESTS"])
+    monkeypatch.setenv("AIRFLOW_VAR_MODEL_QUALITY_ROOT", churn.root)
+    monkeypatch.setenv("AIRFLOW_VAR_EMR_SERVERLESS_APPLICATION", emr_application)
+    [dag] = load(name).values()
+    for task in dag.tasks:
+        task.engine = "reference"  # what Spark itself counts is tested under engines/
+    runs.trigger(dag, logical_date="2026-11-02T06:30:00Z", conf=WINDOW)
+    assert set(runs.finish(dag).values()) == {"success"}, clusters.said
+    judged = runs.xcom(dag, "analyze_quality")
+    assert (judged["status"], judged["engine"], judged["merge"]["matched"]) == ("Completed", "reference", 48)
+
+
 def test_every_example_is_tested() -> None:
     tested = {
         "minimal", "with_sensors", "two_cadences", "refresh", "on_sagemaker", "on_sagemaker_compute", "shadow", "demo",
+        "on_emr_serverless", "on_glue", "on_spark", "on_spark_connect",
     }  # fmt: skip
     retraining = "retrain_on_violation"  # by test_retraining.py
     assert {path.stem for path in EXAMPLES.glob("*.py")} == {retraining, *(f"model_quality_{name}" for name in tested)}

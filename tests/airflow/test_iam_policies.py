@@ -24,9 +24,12 @@ from airflow_mq_provider.operators.sagemaker import (
     SageMakerStopMonitoringScheduleOperator,
 )
 from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.window import analysis_window, ground_truth_as_of
 from tests.airflow_versions import TaskDeferred
 from tests.airflow_world import Churn, FakeContext, MakeDag, Runs
 from tests.sagemaker_world import ACCOUNT, REGION, ROLE, SageMaker, make_schedule
+from tests.spark_world import ROLE as JOB_ROLE
+from tests.spark_world import Clusters
 
 PAGE = (Path(__file__).parents[2] / "docs/iam.md").read_text()
 NAME = "churn-quality"
@@ -59,6 +62,18 @@ def needs(service: str, operation: str, given: dict[str, Any]) -> Iterator[Call]
     if service == "cloudwatch":
         yield f"cloudwatch:{operation}", f"* in {given['Namespace']}"
         return
+    if service == "emr-serverless":
+        run = f"/jobruns/{given['jobRunId']}" if "jobRunId" in given else ""
+        application = f"arn:aws:emr-serverless:{REGION}:{ACCOUNT}:/applications/{given['applicationId']}"
+        yield f"emr-serverless:{operation}", application + run
+        if "executionRoleArn" in given:
+            yield "iam:PassRole", given["executionRoleArn"]
+        return
+    if service == "glue":
+        yield f"glue:{operation}", f"arn:aws:glue:{REGION}:{ACCOUNT}:job/{given.get('JobName') or given['Name']}"
+        if "Role" in given:
+            yield "iam:PassRole", given["Role"]
+        return
     named = [(KINDS[key], name) for key, name in given.items() if key in KINDS and not operation.startswith("List")]
     resource = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{named[0][0]}/{named[0][1]}" if named else "*"
     yield f"sagemaker:{operation}", resource
@@ -68,13 +83,14 @@ def needs(service: str, operation: str, given: dict[str, Any]) -> Iterator[Call]
         yield "iam:PassRole", given["RoleArn"]
 
 
-def allowed(heading: str, bucket: str) -> list[Call]:
+def allowed(heading: str, bucket: str, application: str = "") -> list[Call]:
     """The pairs of action and resource that the policy under a heading allows; a namespace stands behind the latter."""
     section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert section is not None
     policy = re.search(r"^```json\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
     assert policy is not None
     text = policy[1].replace("BUCKET", bucket).replace("REGION", REGION).replace("ACCOUNT", ACCOUNT)
+    text = text.replace("APPLICATION", application)
     pairs = []
     for statement in json.loads(text)["Statement"]:
         actions, resources = statement["Action"], statement["Resource"]
@@ -119,8 +135,8 @@ def churn(churn_on_s3: Churn) -> Churn:
     return churn_on_s3
 
 
-def assert_least(heading: str, calls: set[Call], bucket: str) -> None:
-    pairs = allowed(heading, bucket)
+def assert_least(heading: str, calls: set[Call], bucket: str, application: str = "") -> None:
+    pairs = allowed(heading, bucket, application)
     assert calls, "nothing was recorded"
     missing = {
         call for call in calls if not any(call[0] == action and fnmatchcase(call[1], on) for action, on in pairs)
@@ -280,6 +296,67 @@ def test_what_a_run_on_sagemakers_compute_needs(
         task._job = name
         task.on_kill()
     assert_least("A run on SageMaker's compute", calls, s3_bucket)
+
+
+@pytest.mark.parametrize("where", ["emr", "glue"])
+def test_what_a_merge_on_a_cluster_needs_beside_the_run(
+    where: str,
+    make_dag: MakeDag,
+    runs: Runs,
+    clusters: Clusters,
+    emr_application: str,
+    churn: Churn,
+    calls: set[Call],
+    s3_bucket: str,
+    aws_connection: str,
+) -> None:
+    on_emr = (
+        f'EmrServerlessGroundTruthMergeOperator, application_id="{emr_application}", execution_role_arn="{JOB_ROLE}"'
+    )
+    on_glue = (
+        f'GlueGroundTruthMergeOperator, job_name="model-quality-merge", iam_role_arn="{JOB_ROLE}", job_poll_interval=0'
+    )
+    dag = make_dag(
+        f"""
+from airflow_mq_provider.operators.spark_on_aws import (
+    EmrServerlessGroundTruthMergeOperator, GlueGroundTruthMergeOperator
+)
+
+merge = partial({on_emr if where == "emr" else on_glue}, engine="reference", waiter_delay=0, deferrable=False)
+model_quality_dag(
+    monitor, schedule="0 * * * *", start_date=START, aws_conn_id="s3_of_tests", engine="reference", merge_operator=merge
+)
+"""
+    )
+    clusters.hanging, dag.task_dict["merge_ground_truth"].wait_for_completion = True, False
+    runs.trigger(dag, logical_date="2026-11-10T09:00:00Z")
+    runs.finish(dag)  # a job that is left running
+    clusters.hanging, dag.task_dict["merge_ground_truth"].wait_for_completion = False, True
+    for after in ("failed", "success"):  # it is stopped, then another starts
+        runs.clear(dag, "merge_ground_truth", "analyze_quality")
+        assert runs.finish(dag)["merge_ground_truth"] == after
+    runs.clear(dag, "analyze_quality")  # which merges in the worker, since the rows are gone
+    assert set(runs.finish(dag).values()) == {"success"}
+    of_s3 = {call for call in calls if call[0].startswith("s3:")}
+    heading = {"emr": "A merge on EMR Serverless", "glue": "A merge on Glue"}[where]
+    assert_least(heading, calls - of_s3, s3_bucket, emr_application)
+    assert_least("Airflow runs it", of_s3, s3_bucket)
+
+
+def test_what_the_role_of_a_merge_on_a_cluster_needs(
+    churn: Churn, calls: set[Call], s3_bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_mq_provider import run, spark_job
+    from airflow_mq_provider.monitor import ModelQualityMonitor
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    monitor = ModelQualityMonitor.model_validate(churn.declared())
+    window = analysis_window(NINE, "-PT1H", "-PT0H", interval_start=None, source="data_interval")
+    nobodys = Storage(watched_by_nobody(churn.storage))
+    run.run(monitor, window, storage=nobodys, engine="reference")
+    as_of = ground_truth_as_of("schedule", window)
+    spark_job.main(spark_job.command_of(spark_job.Job(monitor, window, as_of, engine="reference")))
+    assert_least("Airflow runs it", calls, s3_bucket)
 
 
 def watched_by_nobody(storage: Storage) -> Any:

@@ -6,10 +6,11 @@ import inspect
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from airflow_mq_provider import cli, exceptions
+from airflow_mq_provider import cli, exceptions, spark_job
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.quality import constraints
 from airflow_mq_provider.quality.records import REASONS
@@ -113,6 +114,30 @@ def test_the_recipe_for_predictions_that_sagemaker_did_not_capture_works(tmp_pat
     exec(compile(snippet, str(page), "exec"), {})  # noqa: S102 - our own page
     assert cli.main(command.split()[1:]) == 0
     assert capsys.readouterr().out.splitlines()[0] == said[1]
+
+
+def test_what_a_cluster_needs_is_said():
+    (told,) = [one for one in snippets(ROOT / "docs/spark.md", "text") if one.startswith("annotated-types ")]
+    assert told.split() == list(spark_job.REQUIREMENTS)
+
+
+def test_the_job_of_a_cluster_is_asked_for_as_its_page_says():
+    (command,) = [one for one in snippets(ROOT / "docs/spark.md", "text") if one.startswith("spark-submit ")]
+    assert spark_job._parser().parse_args(command.split()[2:]).monitor == "s3://bucket/churn.yaml"
+
+
+def test_every_merge_on_a_cluster_is_explained():
+    sources = [PACKAGE / "operators" / name for name in ("spark_on_aws.py", "spark_submit.py")]
+    offered = {name for path in sources for name in re.findall(r"^class (\w+Operator)", path.read_text(), re.M)}
+    assert offered == set(re.findall(r"^\| [\w ']+ \| `(\w+)` \| \[", (ROOT / "docs/spark.md").read_text(), re.M))
+
+
+def test_the_merge_on_a_cluster_is_given_as_its_page_says():
+    names: dict[str, Any] = {}
+    exec(compile(snippets(README, "python")[0], str(README), "exec"), names)  # noqa: S102 - our own page
+    exec(compile(snippets(ROOT / "docs/spark.md", "python")[0], "spark.md", "exec"), names)  # noqa: S102 - our own page
+    dag = names["model_quality_dag"](names["churn"], merge_operator=names["merge_operator"])
+    assert type(dag.get_task("merge_ground_truth")).__name__ == "EmrServerlessGroundTruthMergeOperator"
 
 
 def test_the_recipe_of_retraining_is_the_example():
