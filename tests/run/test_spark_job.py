@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -16,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from airflow_mq_provider import __version__, run, spark_job
+from airflow_mq_provider.engines import ENGINES
 from airflow_mq_provider.exceptions import DocumentError, InputError, ModelQualityError, MonitorError
 from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor
 from airflow_mq_provider.spark_job import Job, arguments_of, command_of, handed_over, main, make_way
@@ -203,6 +208,33 @@ def test_the_result_is_that_of_a_merge_in_the_worker_byte_for_byte(world: World)
     run.analyze(job.monitor, job.window, handover=handover, storage=world.storage, engine="no engine merges again")
     assert comparable(world.written()) == expected
     assert json.loads(world.read("report.json"))["engine"] == "reference"
+
+
+@pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"local"}))
+def test_spark_submit_itself_merges_what_the_worker_would(engine: str, world: World) -> None:
+    """Spark's own program starts the file that clusters are given, on two cores, with nothing but loopback."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    submit = shutil.which("spark-submit", path=path)
+    if submit is None or shutil.which("java") is None:
+        pytest.skip("no spark-submit, which PySpark brings, or no Java")
+    world.run()
+    expected = comparable(world.written())
+    job = job_of(world, engine=engine)
+    make_way(job, world.storage)
+    settings = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.memory": "1g", "spark.ui.enabled": "false"}
+    options = [option for name, value in settings.items() for option in ("--conf", f"{name}={value}")]
+    done = subprocess.run(
+        [submit, "--master", "local[2]", *options, str(spark_job.ENTRY), *command_of(job)],
+        env={"PATH": path, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    handover = handed_over(job.monitor, job.window, world.storage)
+    run.analyze(job.monitor, job.window, handover=handover, storage=world.storage, engine="no engine merges again")
+    assert comparable(world.written()) == expected
+    assert json.loads(world.read("report.json"))["engine"] == engine
 
 
 def test_the_hand_over_is_that_of_a_merge_in_the_worker(world: World) -> None:
