@@ -78,7 +78,7 @@ format: $(READY) ## write the format, and mend what ruff can mend by itself
 readme: $(READY) ## write what README shows of the demo anew
 	$(BIN)/python tools/readme_samples.py
 
-bench: $(READY) ## measure speed and memory against copying the same bytes
+bench: $(READY) ## measure speed and memory, write README's figures and chart; ARGS=--large for 5,000,000 records too
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 # Keeps the versions that are there where they still fit; ARGS=--upgrade takes the newest of everything.

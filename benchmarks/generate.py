@@ -36,6 +36,8 @@ MONITOR = "orders-model-quality"
 PROBLEMS = ("BinaryClassification", "MulticlassClassification", "Regression")
 PAYLOADS = ("csv", "json", "base64")
 CLASSES = 5
+# What of the data is particular, on the command line; `generate` says what each is a share of.
+SHARES = {"gzip_share": 0.0, "malformed": 0.001, "late_flushes": 0.005, "duplicates": 0.005, "duplicate_labels": 0.005}
 # The label that a model gives itself is cut elsewhere than the default threshold, so that the two can be told apart.
 OWN_CUT = 0.4
 
@@ -686,8 +688,12 @@ def main() -> None:
     parser.add_argument("--problem-type", choices=PROBLEMS, default=PROBLEMS[0])
     parser.add_argument("--payload", choices=PAYLOADS, default=PAYLOADS[0])
     parser.add_argument("--hours", type=int, default=168)
-    parser.add_argument("--gzip-share", type=float, default=0.0)
-    parser.add_argument("--malformed", type=float, default=0.001)
+    parser.add_argument(
+        "--records-per-file", type=int, default=300, help="of captures, in an hour (default: %(default)s)"
+    )
+    parser.add_argument("--labels-per-file", type=int, default=900, help="the same of labels (default: %(default)s)")
+    for name, share in SHARES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=share, metavar="SHARE")
     given = parser.parse_args()
     started = time.perf_counter()
     truth = generate(
@@ -697,8 +703,9 @@ def main() -> None:
         problem_type=given.problem_type,
         payload=given.payload,
         hours=given.hours,
-        gzip_share=given.gzip_share,
-        malformed=given.malformed,
+        records_per_file=given.records_per_file,
+        labels_per_file=given.labels_per_file,
+        **{name: getattr(given, name) for name in SHARES},
     )
     print(f"{truth.files:,} files, {truth.size / 1e6:,.0f} MB in {time.perf_counter() - started:.1f} s")
     print(f"model-quality run {truth.root / 'monitor.json'} --at {truth.at:%Y-%m-%dT%H:%M:%SZ}")
