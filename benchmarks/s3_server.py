@@ -49,7 +49,7 @@ class S3:
         self._keys = sorted(self._found())
 
     def _found(self) -> Iterator[str]:
-        for folder, _, names in os.walk(self.root) if self.root is not None else ():
+        for folder, _, names in os.walk(self.root, followlinks=True) if self.root is not None else ():
             for name in names:
                 yield os.path.relpath(os.path.join(folder, name), self.root)
 
@@ -82,8 +82,12 @@ class S3:
         return len(self.written[key]) if key in self.written or self.root is None else (self.root / key).stat().st_size
 
     def etag(self, key: str) -> str:
-        """The ETag of an object that is there: of what was written by its content, else by its name and size."""
-        text = self.written[key] if key in self.written else f"{key} {self.size(key)}".encode()
+        """The ETag of an object that is there: by its content, of a file by its time and size."""
+        if key in self.written or self.root is None:
+            text = self.written[key]
+        else:
+            found = (self.root / key).stat()
+            text = f"{found.st_mtime_ns} {found.st_size}".encode()
         return f'"{hashlib.md5(text, usedforsecurity=False).hexdigest()}"'
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
+import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -14,6 +18,10 @@ from airflow_mq_provider.airflow_internals import in_thread
 from airflow_mq_provider.window import parse_time
 
 Source = TypeVar("Source")
+Made = TypeVar("Made")
+
+RENEWED = 600.0
+"""Seconds after which a connection is read anew, and with it credentials that were changed meanwhile."""
 
 
 class OverConnection(BaseTrigger):
@@ -49,8 +57,48 @@ class OverConnection(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", self.connection | self.own_arguments()
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    at: float
+    loop: asyncio.AbstractEventLoop
+    made: asyncio.Future[Any]
+
+
+class Shared:
+    """What the triggers of one triggerer make once for all of them: clients, and listings of one place.
+
+    A thousand triggers with a client each would need gigabytes, and those that wait for labels of one model would each list
+    the same objects.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Hashable, _Held] = {}
+
+    async def get(self, key: Hashable, make: Callable[[], Made], *, since: float) -> Made:
+        """Return what was made under the key since a time (of `time.monotonic`), or make it now, in a thread.
+
+        Whoever asks while it is being made waits for the same. Where making fails, all who wait are told, and the next one
+        tries again.
+        """
+        loop, now = asyncio.get_running_loop(), time.monotonic()
+        held = self._held.get(key)
+        if held is None or held.at < since or held.loop is not loop:
+            self._held = {of: one for of, one in self._held.items() if one.at > now - RENEWED}
+            held = self._held[key] = _Held(now, loop, asyncio.ensure_future(in_thread(make)()))
+        try:
+            # a trigger that is cancelled must not end what others wait for
+            return cast(Made, await asyncio.shield(held.made))
+        except Exception:
+            if self._held.get(key) is held:
+                del self._held[key]
+            raise
+
+
+_sources = Shared()
+
+
 class Looking(OverConnection, Generic[Source]):
-    """Looks until `found` returns an event's content, an error comes up, or the deadline has passed."""
+    """Looks until `look` returns an event's content, an error comes up, or the deadline has passed."""
 
     def __init__(self, *, deadline: str, poll_interval: float, **connection: Any) -> None:
         super().__init__(**connection)
@@ -62,32 +110,45 @@ class Looking(OverConnection, Generic[Source]):
         path, arguments = super().serialize()
         return path, {"deadline": self.deadline, "poll_interval": self.poll_interval} | arguments
 
+    @property
     @abstractmethod
-    def connect(self) -> Source:
-        """Return what `found` looks with. Runs in a thread."""
+    def reach(self) -> str:
+        """The kind of source that `connect` returns. Triggers of one reach and one connection share it."""
 
     @abstractmethod
-    def found(self, source: Source, now: datetime) -> dict[str, Any] | None:
-        """Return what the sensor is to be told, or None as long as there is nothing to tell. Runs in a thread."""
+    def connect(self) -> Source:
+        """Return what `look` looks with. Runs in a thread."""
+
+    @abstractmethod
+    async def look(self, source: Source, now: datetime) -> dict[str, Any] | None:
+        """Return what the sensor is to be told, or None as long as there is nothing to tell."""
+
+    @property
+    def shared_key(self) -> tuple[str, str]:
+        """The reach and the connection."""
+        return self.reach, json.dumps(self.connection, sort_keys=True)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: ``found`` with what was found, ``deadline``, or ``error`` with the message of what failed.
 
-        An error wakes the sensor too, which then looks for itself, in a worker, where a failure has retries and a log.
+        An error wakes the sensor too, which then looks for itself, in a worker, where a failure has retries and a log. The
+        first pause is of any length up to the interval, so that triggers that start at once do not look at once for ever.
         """
         deadline = parse_time(self.deadline, field="deadline")
+        pause = self.poll_interval * random.random()
         try:
-            source = await in_thread(self.connect)()
             while True:
+                source = await _sources.get(self.shared_key, self.connect, since=time.monotonic() - RENEWED)
                 now = datetime.now(UTC)
-                if (content := await in_thread(self.found)(source, now)) is not None:
+                if (content := await self.look(source, now)) is not None:
                     yield event("found", **content)
                     return
                 if now >= deadline:
                     yield event("deadline")
                     return
-                pause = min(timedelta(seconds=self.poll_interval), deadline - now)
-                await asyncio.sleep(max(pause.total_seconds(), 0.01))
+                left = min(timedelta(seconds=pause), deadline - now)
+                await asyncio.sleep(max(left.total_seconds(), 0.01))
+                pause = self.poll_interval
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker looks for itself
             yield event("error", message=f"{type(error).__name__}: {error}")
 

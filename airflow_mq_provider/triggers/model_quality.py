@@ -7,14 +7,20 @@ by the sensor in a worker, which a trigger wakes only when there is something ne
 from __future__ import annotations
 
 import hashlib
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_mq_provider.triggers.looking import Looking
+from airflow_mq_provider.airflow_internals import in_thread
+from airflow_mq_provider.storage import is_s3
+from airflow_mq_provider.triggers.looking import Looking, Shared
 from airflow_mq_provider.window import hour_folder
 
 if TYPE_CHECKING:
     from airflow_mq_provider.storage import Storage
+
+_FOLDER, _DAY = len("yyyy/mm/dd/hh/"), len("yyyy/mm/dd/")
+_listings = Shared()
 
 
 def first_capture(storage: Storage, root: str, last_hour: str) -> str | None:
@@ -27,10 +33,22 @@ def labels_listed(storage: Storage, root: str, first_hour: str, now: datetime) -
 
     It changes when an object comes, goes or is replaced, and when an hour that holds objects ends.
     """
-    digest = hashlib.sha256()
-    for stored in storage.list(root, start_after=first_hour + "/", until=hour_folder(now)):
+    return _digest(_label_folders(storage, root, first_hour + "/", now), first_hour)
+
+
+def _label_folders(storage: Storage, root: str, after: str, now: datetime) -> dict[str, str]:
+    """Return a digest of each hour folder of labels after a key that has ended."""
+    digests: dict[str, Any] = {}
+    for stored in storage.list(root, start_after=after, until=hour_folder(now)):
+        digest = digests.setdefault(stored.key[:_FOLDER], hashlib.sha256())
         digest.update(f"{stored.key}\0{stored.size}\0{stored.etag}\n".encode())
-    return digest.hexdigest()
+    return {folder: digest.hexdigest() for folder, digest in digests.items()}
+
+
+def _digest(folders: dict[str, str], first_hour: str) -> str:
+    """Return a digest of the folders from the first hour on."""
+    counted = sorted(one for one in folders.items() if one[0] > first_hour)
+    return hashlib.sha256(repr(counted).encode()).hexdigest()
 
 
 class _ListingTrigger(Looking["Storage"]):
@@ -44,6 +62,11 @@ class _ListingTrigger(Looking["Storage"]):
     def where(self) -> str:
         """The root."""
         return self.root
+
+    @property
+    def reach(self) -> str:
+        """S3, or this machine's files."""
+        return "s3" if is_s3(self.root) else "files"
 
     def connect(self) -> Storage:
         """Return the storage that reaches the root."""
@@ -64,9 +87,9 @@ class CaptureTrigger(_ListingTrigger):
         """Return root and hour folder."""
         return {"root": self.root, "last_hour": self.last_hour}
 
-    def found(self, source: Storage, now: datetime) -> dict[str, Any] | None:  # noqa: ARG002 - any time will do
+    async def look(self, source: Storage, now: datetime) -> dict[str, Any] | None:  # noqa: ARG002 - any time will do
         """Return the key."""
-        key = first_capture(source, self.root, self.last_hour)
+        key = await in_thread(first_capture)(source, self.root, self.last_hour)
         return None if key is None else {"key": key}
 
 
@@ -77,11 +100,22 @@ class GroundTruthTrigger(_ListingTrigger):
         super().__init__(**arguments)
         self.first_hour = first_hour
         self.counted = counted
+        self._began = time.monotonic()
 
     def own_arguments(self) -> dict[str, Any]:
         """Return root, hour folder and digest."""
         return {"root": self.root, "first_hour": self.first_hour, "counted": self.counted}
 
-    def found(self, source: Storage, now: datetime) -> dict[str, Any] | None:
-        """Return an empty content where the digest is another one."""
-        return None if labels_listed(source, self.root, self.first_hour, now) == self.counted else {}
+    async def look(self, source: Storage, now: datetime) -> dict[str, Any] | None:
+        """Return an empty content where the digest is another one.
+
+        Triggers that wait for labels under one root, from the same day on, share their listings: one that is younger than half
+        the interval will do, but none from before this trigger began, since what was counted may be newer.
+        """
+        day = self.first_hour[:_DAY]
+        folders = await _listings.get(
+            (*self.shared_key, self.root, day),
+            lambda: _label_folders(source, self.root, day, now),
+            since=max(self._began, time.monotonic() - self.poll_interval / 2),
+        )
+        return None if _digest(folders, self.first_hour) == self.counted else {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
+from airflow_mq_provider.airflow_internals import in_thread
 from airflow_mq_provider.triggers.looking import Looking, OverConnection, event
 from airflow_mq_provider.window import parse_time
 
@@ -104,17 +105,22 @@ class MonitoringExecutionTrigger(Looking["ModelQualityHook"]):
         """Return schedule and slot."""
         return {"schedule_name": self.schedule_name, "scheduled_time": self.scheduled_time}
 
+    @property
+    def reach(self) -> str:
+        """SageMaker."""
+        return "sagemaker"
+
     def connect(self) -> ModelQualityHook:
         """Return the hook that lists executions."""
         from airflow_mq_provider.hooks.sagemaker import ModelQualityHook
 
         return ModelQualityHook.over(**self.connection)
 
-    def found(self, source: ModelQualityHook, now: datetime) -> dict[str, Any] | None:  # noqa: ARG002 - any time will do
+    async def look(self, source: ModelQualityHook, now: datetime) -> dict[str, Any] | None:  # noqa: ARG002 - any time will do
         """Return the status that stays."""
         from airflow_mq_provider.hooks.sagemaker import TERMINAL
 
         slot = parse_time(self.scheduled_time, field="scheduled_time")
-        execution = source.execution_of(self.schedule_name, slot)
+        execution = await in_thread(source.execution_of)(self.schedule_name, slot)
         status = execution["MonitoringExecutionStatus"] if execution else None
         return {"status": status} if status in TERMINAL else None

@@ -207,6 +207,125 @@ def test_labels_listed_are_those_that_a_run_as_of_now_would_read(
     assert labels_listed(s3_storage, root, "2026/11/10/08", now + timedelta(hours=2)) != EMPTY
 
 
+# --- many triggers in one triggerer
+
+
+def looks_of(triggers: list[BaseTrigger]) -> list[dict[str, Any]]:
+    """The events of triggers that run in one event loop, as in a triggerer."""
+
+    async def first(trigger: BaseTrigger) -> dict[str, Any]:
+        return dict((await anext(aiter(trigger.run()))).payload)
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        return await asyncio.wait_for(asyncio.gather(*map(first, map(rebuilt, triggers))), timeout=60)
+
+    return asyncio.run(all_of_them())
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The storages that triggers connect to."""
+    made: list[Any] = []
+    connect = CaptureTrigger.connect
+
+    def counting(self: Any) -> Storage:
+        storage: Storage = connect(self)
+        made.append(storage)
+        return storage
+
+    monkeypatch.setattr("airflow_mq_provider.triggers.model_quality._ListingTrigger.connect", counting)
+    return made
+
+
+def test_triggers_of_one_connection_share_one_client(on_s3: dict[str, Any], clients: list[Any]) -> None:
+    ways: list[BaseTrigger] = [
+        CaptureTrigger(last_hour=f"2026/11/10/{hour:02}", deadline=PAST, **on_s3) for hour in range(12)
+    ]
+    ways += [
+        MAKE[GroundTruthTrigger](deadline=PAST, **on_s3),
+        MAKE[CaptureTrigger](deadline=PAST, **on_s3, verify=False),
+    ]
+    assert looks_of(ways) == [{"event": "deadline"}] * 14
+    assert len(clients) == 2
+
+
+def test_a_connection_is_read_anew_when_it_is_old(
+    on_s3: dict[str, Any], clients: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a key that was changed in Airflow reaches triggers that wait for weeks."""
+    monkeypatch.setattr("airflow_mq_provider.triggers.looking.RENEWED", 0.0)
+    soon = format_time(datetime.now(UTC) + timedelta(seconds=2))
+    assert looks_of([MAKE[CaptureTrigger](deadline=soon, **on_s3)]) == [{"event": "deadline"}]
+    assert len(clients) > 1
+
+
+def test_a_connection_that_fails_is_told_to_all_and_tried_again_by_the_next(
+    on_s3: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def refuse(_: Any) -> Storage:
+        tried.append(1)
+        raise OSError("no route")
+
+    monkeypatch.setattr("airflow_mq_provider.triggers.model_quality._ListingTrigger.connect", refuse)
+
+    async def one_after_another() -> None:
+        for _ in range(2):
+            told = await anext(aiter(rebuilt(MAKE[CaptureTrigger](deadline=FAR, **on_s3)).run()))
+            assert told.payload == {"event": "error", "message": "OSError: no route"}
+
+    asyncio.run(one_after_another())
+    assert len(tried) == 2
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Root and start of each listing of a storage."""
+    asked: list[tuple[str, str]] = []
+    list_ = Storage.list
+
+    def noting(self: Storage, root: str, *, start_after: str = "", until: str | None = None) -> Any:
+        asked.append((root, start_after))
+        return list_(self, root, start_after=start_after, until=until)
+
+    monkeypatch.setattr(Storage, "list", noting)
+    return asked
+
+
+def test_triggers_that_wait_for_labels_under_one_root_share_their_listings(
+    on_s3: dict[str, Any], s3_storage: Storage, listed: list[tuple[str, str]]
+) -> None:
+    """Each still sees the hours of its own window alone."""
+    root, now = on_s3["root"], datetime.now(UTC)
+    s3_storage.write(f"{root}/2026/11/10/09/a.jsonl", b"a label")
+    hours = [f"2026/11/10/{hour:02}" for hour in (7, 8, 9, 10)]
+    counted = [labels_listed(s3_storage, root, hour, now) for hour in hours]
+    assert counted[0] == counted[1] == counted[2] != counted[3] == EMPTY
+    listed.clear()
+    slow = on_s3 | {"poll_interval": 3600}
+    waits = [GroundTruthTrigger(first_hour=hour, counted=EMPTY, deadline=PAST, **slow) for hour in hours]
+    assert looks_of(waits) == [{"event": "found"}] * 3 + [{"event": "deadline"}]
+    assert listed == [(root, "2026/11/10/")]
+
+
+def test_a_trigger_never_takes_a_listing_from_before_it_began(
+    on_s3: dict[str, Any], s3_storage: Storage, listed: list[tuple[str, str]]
+) -> None:
+    """What the sensor has counted may be newer, and it would be woken for what it knows."""
+    slow = on_s3 | {"poll_interval": 3600}
+
+    async def wait_count_and_wait_again() -> dict[str, Any]:
+        await anext(aiter(rebuilt(MAKE[GroundTruthTrigger](deadline=PAST, **slow)).run()))
+        await asyncio.to_thread(s3_storage.write, f"{on_s3['root']}/2026/11/10/09/a.jsonl", b"a label")
+        now = datetime.now(UTC)
+        counted = await asyncio.to_thread(labels_listed, s3_storage, on_s3["root"], "2026/11/10/08", now)
+        again = GroundTruthTrigger(first_hour="2026/11/10/08", counted=counted, deadline=PAST, **slow)
+        return dict((await anext(aiter(rebuilt(again).run()))).payload)
+
+    assert asyncio.run(wait_count_and_wait_again()) == {"event": "deadline"}
+
+
 # --- SageMaker
 
 
