@@ -241,3 +241,24 @@ def test_readme_names_every_alternative_that_the_benchmark_measured() -> None:
     assert [label for label, _, _ in publish.bars(results)] == re.findall(r'text-anchor="end">([^<]+)<', drawn)
     assert drawn.count('class="bar ours"') == 1
     assert "prefers-color-scheme: dark" in drawn
+
+
+def test_what_the_docs_say_of_many_waits_files_and_objects_is_what_was_measured() -> None:
+    found = json.loads((ROOT / "benchmarks/at_scale.json").read_text())
+    waits, parsing, objects = found["waiting"], found["parsing"], found["objects"]
+    page = (ROOT / "docs/airflow.md").read_text()
+    assert waits["monitors"] == parsing["monitors"] == 1_000
+    rows = {"captures": "captures", "labels": "labels, of 1,000 models", "labels_shared": "labels, of one model"}
+    for name, label in rows.items():
+        one = waits[name]
+        asked = f"{one['requests_a_look']:.{1 if one['requests_a_look'] > 0.1 else 3}f}"
+        assert f"| {label} | {asked} | {one['cpu_ms_a_look']:.1f} ms | {one['memory_mb']:.0f} MB |" in page
+    for figure in (
+        f"parsed one before | {parsing['file_cpu_ms']:.1f} ms |",
+        f"a process for each | {parsing['processor_file_cpu_s']:.2f} s |",
+        f"in a loop | {parsing['one_file_of_all_cpu_s']:.1f} s |",
+        f"take {1_000 * parsing['processor_file_cpu_s']:.0f} s of CPU a round",
+        f"{objects['read_cpu_ms']['obstore']:.2f} ms of CPU an object against {objects['read_cpu_ms']['boto3']:.2f}",
+        f"{objects['objects']:,} objects of {objects['bytes'] / 1e6:,.0f} MB took a run {objects['run_peak_pss_mb']:.0f} MB",
+    ):
+        assert figure in page
