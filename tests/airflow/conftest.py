@@ -125,8 +125,12 @@ def clusters(
     monkeypatch: pytest.MonkeyPatch, s3_endpoint: str, s3_client: Any, tmp_path: Path, aws_connection: str
 ) -> Iterator[Clusters]:
     """EMR Serverless and Glue on 127.0.0.1, behind the connection of tests; each request is held against AWS's limits."""
+    import boto3
     import botocore
 
+    glue = boto3.client("glue", endpoint_url=s3_endpoint)
+    for name in glue.list_jobs()["JobNames"]:  # of tests before this one
+        glue.delete_job(JobName=name)
     service = Clusters(s3_endpoint, s3_client, tmp_path)
     spark_world.install(monkeypatch, service)
 
