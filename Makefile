@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	echo "setting up .venv with $$($$python --version)"; \
 	$$python -m venv .venv; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv; \
-	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet -c constraints.txt -b constraints.txt -e '.[parquet,obstore,demo,spark-submit]' --group dev
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv pip install --quiet -c constraints.txt -b constraints.txt -e '.[parquet,obstore,demo,spark,spark-submit]' --group dev
 	@touch $(READY)
 
 demo: $(READY) ## make demo data under ./demo, judge every window of its monitors, show one table

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, VIOLATIONS, NOT_JUDGED = range(5)
 STRICT = {"Completed": DONE, "CompletedWithViolations": VIOLATIONS, "NotJudged": NOT_JUDGED}
-ENGINES = ("local", "reference")
+ENGINES = ("local", "reference", "spark")
 DATASET_FORMATS = ("csv", "csv-header", "jsonl", "parquet")
 INTERRUPTED = 128 + signal.SIGINT
 

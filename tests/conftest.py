@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from airflow_mq_provider.storage import Storage
+from tests.loopback import S3Clients
 
 # Before anything imports boto3 or Airflow: no test may reach an account, an instance's metadata or the user's Airflow.
 _HOME = tempfile.TemporaryDirectory(prefix="model-quality-tests-")
@@ -52,10 +56,7 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def make_s3_client(s3_endpoint: str) -> Callable[[], Any]:
     """What makes a boto3 client of the loopback S3: a `Storage`'s ``s3`` argument."""
-    import boto3
-
-    session = boto3.session.Session()  # one for all, since it reads S3's description only once
-    return lambda: session.client("s3", endpoint_url=s3_endpoint)
+    return S3Clients(s3_endpoint)
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +77,40 @@ def s3_bucket(s3_client: Any) -> str:
 def s3_storage(make_s3_client: Callable[[], Any], s3_bucket: str) -> Storage:
     """A `Storage` on the loopback S3, where the bucket of `s3_bucket` is new and empty."""
     return Storage(make_s3_client)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """The one Spark of this process: two cores, in small, nothing but loopback. Skipped without Java, but not in CI."""
+    pytest.importorskip("pyspark")
+    if shutil.which("java") is None:
+        if "CI" in os.environ:
+            pytest.fail("no Java on the PATH: .ci/run installs it")
+        pytest.skip("no Java on the PATH (on Debian: apt-get install openjdk-17-jre-headless)")
+    from pyspark.sql import SparkSession
+
+    # what Spark's Python workers start with: this interpreter, and where the tests' own modules lie
+    os.environ.update(
+        PYSPARK_PYTHON=sys.executable, PYTHONPATH=os.fspath(Path(__file__).parents[1]), SPARK_LOCAL_IP="127.0.0.1"
+    )
+    builder = SparkSession.builder.appName("tests")
+    for name, value in SPARK.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+SPARK = {
+    "spark.master": "local[2]",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "2",
+}
 
 
 @pytest.fixture(params=["local", "s3"])

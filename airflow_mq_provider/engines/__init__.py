@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_mq_provider.quality.states import MergeCounts
     from airflow_mq_provider.storage import Storage
 
-ENGINES = {"local": "airflow_mq_provider.engines.local", "reference": "airflow_mq_provider.engines.reference"}
+ENGINES = {name: f"airflow_mq_provider.engines.{name}" for name in ("local", "reference", "spark")}
 
 
 class Engine(Protocol):

@@ -10,21 +10,41 @@ from airflow_mq_provider.engines import local
 from airflow_mq_provider.storage import Storage
 from tests.world import World
 
+ENGINES = ("reference", "local", "local on disk", "spark")
 
-@pytest.fixture(params=["reference", "local", "local on disk"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
     """Every engine by its name; the local one also as where the labels do not fit into memory."""
-    name, _, place = str(request.param).partition(" ")
+    return ready(request, request.param)
+
+
+def ready(request: pytest.FixtureRequest, engine: str) -> str:
+    """The name of an engine, which can run now."""
+    name, _, place = engine.partition(" ")
     if place:
-        monkeypatch.setattr(local, "fits", lambda *_: False)
+        request.getfixturevalue("monkeypatch").setattr(local, "fits", lambda *_: False)
+    if name == "spark":
+        request.getfixturevalue("spark")
     return name
 
 
-@pytest.fixture
-def world(place: tuple[Storage, str], engine: str) -> World:
+# A run on Spark takes seconds, whatever the data. Its executors read through the same `Storage` as all others do: that they do
+# so from S3 is seen here, from the local disk in what asks for `local_world`.
+@pytest.fixture(
+    params=[
+        (engine, place) for engine in ENGINES for place in ("local", "s3") if (engine, place) != ("spark", "local")
+    ],
+    ids="-".join,
+)
+def world(request: pytest.FixtureRequest, tmp_path: Any) -> World:
     """An empty world, for each engine and each kind of storage."""
-    storage, root = place
-    return World(storage, root, engine)
+    engine, place = request.param
+    name = ready(request, engine)
+    if place == "local":
+        return World(Storage(), str(tmp_path / "root"), name)
+    bucket = request.getfixturevalue("s3_bucket")
+    return World(request.getfixturevalue("s3_storage"), f"s3://{bucket}/root", name)
 
 
 @pytest.fixture

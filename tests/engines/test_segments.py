@@ -261,7 +261,9 @@ def test_the_documents_of_the_whole_are_the_same_bytes_with_segments(local_world
     assert {key: found[key] for key in kept} == {key: plain[key] for key in kept}
 
 
-def test_engines_and_any_number_of_workers_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_and_any_number_of_workers_say_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark: object
+) -> None:
     from airflow_mq_provider.engines import reading, task
     from airflow_mq_provider.engines import workers as processes
 
@@ -269,11 +271,11 @@ def test_engines_and_any_number_of_workers_say_the_same(tmp_path: Path, monkeypa
     monkeypatch.setattr(reading, "PIECE", 7_000)
     monkeypatch.setattr(processes, "_SMALL", 0)
     said = []
-    for number, (engine, workers) in enumerate((("reference", None), ("local", 1), ("local", 3))):
+    for number, (engine, workers) in enumerate((("reference", None), ("local", 1), ("local", 3), ("spark", None))):
         world = World(Storage(), str(tmp_path / str(number)), engine, workers=workers)
         countries(world)
         said.append(world.run()["segments"])
-    assert said[0] == said[1] == said[2]
+    assert said[0] == said[1] == said[2] == said[3]
 
 
 def test_a_run_without_rows_says_nothing_of_segments(local_world: World) -> None:

@@ -1,0 +1,50 @@
+"""What other processes of a test need of its world: S3 on the loopback interface, wherever it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from airflow_mq_provider.storage import Storage
+
+
+class S3Clients:
+    """Makes boto3 S3 clients of a loopback endpoint, here and in each process that this is sent to."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
+    def __call__(self) -> Any:
+        return _session().client("s3", endpoint_url=self.endpoint)
+
+
+@cache
+def _session() -> Any:
+    """One for all, since it reads S3's description only once."""
+    import boto3
+
+    return boto3.session.Session()
+
+
+class CountingStorage(Storage):
+    """A storage that tells two of Spark's accumulators how many objects are opened, and how many bytes are read of them."""
+
+    def __init__(self, opened: Any, read: Any) -> None:
+        super().__init__()
+        self.counts = opened, read
+
+    def read(self, uri: str) -> bytes:
+        data = super().read(uri)
+        self._count(1, len(data))
+        return data
+
+    def chunks(self, uri: str, size: int = 4 * 2**20) -> Iterator[bytes]:
+        self._count(1, 0)
+        for chunk in super().chunks(uri, size):
+            self._count(0, len(chunk))
+            yield chunk
+
+    def _count(self, *counts: int) -> None:
+        for accumulator, count in zip(self.counts, counts, strict=True):
+            accumulator.add(count)
