@@ -108,10 +108,37 @@ def s3_clients(hook: Any) -> tuple[Callable[[], Any], str | None]:
     endpoint_url = hook.conn_config.get_service_endpoint_url(service_name="s3")
     verify = hook.verify
 
-    def make_client() -> Any:
-        return session.client("s3", endpoint_url=endpoint_url, config=config, verify=verify)
+    return _S3Clients(session, endpoint_url=endpoint_url, config=config, verify=verify), session.region_name
 
-    return make_client, session.region_name
+
+class _S3Clients:
+    """Makes the clients of `s3_clients`.
+
+    What is sent to another machine, as Spark sends it to its executors, carries the credentials as they are then: what
+    refreshes temporary ones stays behind, and they hold no longer than they would have.
+    """
+
+    def __init__(self, session: Any, **arguments: Any) -> None:
+        self._session = session
+        self._arguments = arguments
+
+    def __call__(self) -> Any:
+        return self._session.client("s3", **self._arguments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        credentials = self._session.get_credentials()
+        return {
+            "arguments": self._arguments,
+            "region": self._session.region_name,
+            "credentials": tuple(credentials.get_frozen_credentials()) if credentials is not None else (None,) * 3,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import boto3
+
+        key, secret, token = state["credentials"][:3]
+        self._session = boto3.session.Session(key, secret, token, region_name=state["region"])
+        self._arguments = state["arguments"]
 
 
 def aws_hook(client_type: str, **connection: Any) -> Any:

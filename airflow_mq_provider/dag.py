@@ -87,6 +87,7 @@ def monitoring_tasks(
     merge_operator: Callable[..., BaseOperator] | None = None,
     engine: str | None = None,
     workers: int | None = None,
+    spark_conn_id: str | None = None,
     aws_conn_id: str | None = "aws_default",
     region_name: str | None = None,
     verify: bool | str | None = None,
@@ -119,6 +120,7 @@ def monitoring_tasks(
             ``task_id``, ``monitor``, ``as_of``, the connection, and ``execution_timeout`` where there is a ``max_runtime``.
         engine: As of `GroundTruthMergeOperator`, like what follows.
         workers: Processes of the local engine.
+        spark_conn_id: The connection of type ``spark_connect`` for the Spark engine.
         aws_conn_id: The connection for S3.
         region_name: Another region than the connection's.
         verify: How certificates are verified, where not as the connection says.
@@ -142,7 +144,7 @@ def monitoring_tasks(
         "verify": verify,
         "botocore_config": botocore_config,
     }
-    work: dict[str, Any] = {"engine": engine, "workers": workers}
+    work: dict[str, Any] = {"engine": engine, "workers": workers, "spark_conn_id": spark_conn_id}
     sensors, as_of = _sensors(
         monitor,
         captures=wait_for_captures,
@@ -230,6 +232,7 @@ def model_quality_dag(
     merge_operator: Callable[..., BaseOperator] | None = None,
     engine: str | None = None,
     workers: int | None = None,
+    spark_conn_id: str | None = None,
     aws_conn_id: str | None = "aws_default",
     region_name: str | None = None,
     verify: bool | str | None = None,
@@ -262,8 +265,9 @@ def model_quality_dag(
         compute: ``airflow`` or ``sagemaker``: who does the work.
         merge_on: With ``compute="sagemaker"`` who merges: ``auto``, ``sagemaker`` or ``airflow``.
         merge_operator: What makes ``merge_ground_truth`` instead, on a cluster (docs/spark.md).
-        engine: ``local`` or ``reference``; by default the setting ``[model_quality] engine``.
+        engine: ``local``, ``spark`` or ``reference``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine; by default the setting ``[model_quality] workers``.
+        spark_conn_id: The connection of type ``spark_connect`` for the Spark engine; without one it finds a session by itself.
         aws_conn_id: The connection for S3.
         region_name: Another region than the connection's.
         verify: How certificates are verified, where not as the connection says.
@@ -303,6 +307,7 @@ def model_quality_dag(
             merge_operator=merge_operator,
             engine=engine,
             workers=workers,
+            spark_conn_id=spark_conn_id,
             aws_conn_id=aws_conn_id,
             region_name=region_name,
             verify=verify,

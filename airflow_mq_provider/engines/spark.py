@@ -13,8 +13,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 
     from airflow_mq_provider.inputs import Input
 
-_MOST_TASKS = 10_000
+_MOST_TASKS = 2_000
 """Spark tasks that read one side; of more units than that, a task reads several."""
 
 
@@ -287,12 +289,15 @@ def _spark() -> Iterator[SparkSession]:
             next_step='pip install "airflow-mq-provider[spark]", or take the local engine',
         ) from error
     try:
-        yield session()
+        with warnings.catch_warnings():
+            # said of pandas as a whole, of which nothing is used here
+            warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+            yield session()
     except PySparkException as error:
         raise InputError(
             expected="Spark to run the merge",
             came=_said_by_spark(error),
-            where=os.environ.get("SPARK_REMOTE") or "the Spark session of this process",
+            where=_where(),
             next_step=_next_step(error),
         ) from error
 
@@ -300,23 +305,49 @@ def _spark() -> Iterator[SparkSession]:
 def session() -> SparkSession:
     """The session of this process, or a new one.
 
-    One that stands already is taken as it is, as that of a script under ``spark-submit``. A new one is
-    of the Spark Connect server that ``SPARK_REMOTE`` names, of the cluster that ``spark-submit`` was told, or, failing
-    both, of this machine's cores; the last one listens on the loopback interface only.
+    Within `connected`, it is of that server. Else one that stands already is taken as it is, as that of a script under
+    ``spark-submit``. A new one is of the Spark Connect server that ``SPARK_REMOTE`` names, of the cluster that
+    ``spark-submit`` was told, or, failing both, of this machine's cores; the last one listens on the loopback interface only.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    try:
+    builder = SparkSession.builder.appName("model-quality")
+    if (url := _server.get()) is not None:
+        return builder.remote(url).getOrCreate()
+    with suppress(PySparkException):  # there is none
         return SparkSession.active()
-    except PySparkException:
-        builder = SparkSession.builder.appName("model-quality")
     if "SPARK_REMOTE" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ:
         return builder.getOrCreate()
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else workers run whatever python3 the PATH has
     for name, value in _LOCAL.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[None]:
+    """Within, the engine works on the Spark Connect server at a URL. No session is made before it is needed; it ends with this."""
+    held = _server.set(url)
+    try:
+        yield
+    finally:
+        _server.reset(held)
+        if "pyspark.sql.connect.session" in sys.modules:
+            from pyspark.sql import SparkSession
+
+            made = SparkSession.getActiveSession()
+            if made is not None:
+                made.stop()
+
+
+_server: ContextVar[str | None] = ContextVar("server", default=None)
+
+
+def _where() -> str:
+    """Which Spark it was, without what a URL tells of tokens."""
+    url = _server.get() or os.environ.get("SPARK_REMOTE")
+    return url.partition(";")[0] if url else "the Spark session of this process"
 
 
 _LOCAL = {

@@ -379,7 +379,7 @@ class _JoinedUnit:
         """Write the part; what is said of the unit."""
         self._held.close()
         try:
-            if self._said.matched_rows and self._said.failure is None:
+            if self._said.matched_rows and self._said.failure is None and not self._task.counts_only:
                 part = MergedRows.of_parts(self._parts).to_bytes()
                 self._storage.write(part_uri(self._task, self.number, ROWS_SUFFIX), part)
         except ModelQualityError as error:

@@ -45,7 +45,8 @@ class MergeTask:
     """A ground-truth merge: whose lines, of which window, from where, and where the results go.
 
     ``labels_until`` is the as-of time up to which the labels were listed. ``memory_limit`` is in bytes; None for most of what
-    the process may have.
+    the process may have. With ``counts_only``, nobody reads what is written: an engine whose workers are on other machines,
+    where nobody would take it away, writes no rows.
     """
 
     reading: Reading
@@ -59,6 +60,7 @@ class MergeTask:
     keep_rejected_lines: bool = True
     preprocessor: Script | None = None
     memory_limit: int | None = None
+    counts_only: bool = False
 
     @property
     def needs_truths(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 
+from airflow_mq_provider.hooks.spark import spark_of
 from airflow_mq_provider.hooks.task_context import (
     Declaration,
     OpenedMonitor,
@@ -50,7 +51,7 @@ def report_asset(monitor_name: str) -> Asset:
 class MonitorOperator(BaseOperator):
     """What operators share that work on a monitor themselves: its declaration, a connection, an engine."""
 
-    template_fields: Sequence[str] = ("monitor", "aws_conn_id", "region_name", "verify")
+    template_fields: Sequence[str] = ("monitor", "aws_conn_id", "region_name", "verify", "spark_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"monitor": "json"}
     ui_color = "#f0ede4"
 
@@ -60,6 +61,7 @@ class MonitorOperator(BaseOperator):
         monitor: ModelQualityMonitor | Declaration,
         engine: str | None = None,
         workers: int | None = None,
+        spark_conn_id: str | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -70,6 +72,7 @@ class MonitorOperator(BaseOperator):
         self.monitor = declaration(monitor)
         self.engine = engine
         self.workers = workers
+        self.spark_conn_id = spark_conn_id
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
@@ -169,8 +172,9 @@ class GroundTruthMergeOperator(TellsLineage, MonitorOperator):
             runs; a relative path is relative to the DAG file. Strings may hold templates.
         as_of: What a `GroundTruthSensor` returned. The run's param ``as_of`` goes before it; without both, labels are read
             up to the scheduled time.
-        **kwargs: ``engine`` (``local`` or ``reference``; None takes the setting ``[model_quality] engine``), ``workers``
-            (processes of the local engine; None takes the setting ``[model_quality] workers``), the connection for S3 as in
+        **kwargs: ``engine`` (``local``, ``spark`` or ``reference``; None takes the setting ``[model_quality] engine``), ``workers``
+            (processes of the local engine; None takes the setting ``[model_quality] workers``), ``spark_conn_id`` (a connection
+            of type ``spark_connect``, on whose server the Spark engine works), the connection for S3 as in
             the amazon provider's operators (``aws_conn_id``, ``region_name``, ``verify``, ``botocore_config``), which is not
             asked for where every URI is local, and what every operator takes.
     """
@@ -194,7 +198,7 @@ class GroundTruthMergeOperator(TellsLineage, MonitorOperator):
 
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
-        with failing_for_good():
+        with failing_for_good(), spark_of(self.spark_conn_id):
             opened = self._open(context)
             as_of = run_as_of(opened, context, self.as_of)
             self.log.info("Labels are read as of %s (%s).", format_time(as_of.time), as_of.source)
@@ -252,7 +256,7 @@ class QualityAnalysisOperator(ReportingOperator, MonitorOperator):
 
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
-        with failing_for_good():
+        with failing_for_good(), spark_of(self.spark_conn_id):
             opened = self._open(context)
             report = run.analyze(
                 opened.monitor,

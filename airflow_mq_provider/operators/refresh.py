@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_mq_provider.hooks.spark import spark_of
 from airflow_mq_provider.hooks.task_context import (
     Declaration,
     engine_and_workers,
@@ -95,7 +96,7 @@ class LateLabelsOperator(MonitorOperator):
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
         now = datetime.now(UTC)
-        with failing_for_good():
+        with failing_for_good(), spark_of(self.spark_conn_id):
             monitor = read_monitor(self, context)
             storage, _ = monitor_storage(self, monitor)
             found = refresh.find(
@@ -157,7 +158,7 @@ class QualityRefreshOperator(ReportingOperator, MonitorOperator):
 
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
-        with failing_for_good():
+        with failing_for_good(), spark_of(self.spark_conn_id):
             past = refresh.PastWindow.from_dict(self.window)
             opened = self._open(context, past.window)
             report = refresh.judge_again(

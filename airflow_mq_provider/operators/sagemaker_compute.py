@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_mq_provider.exceptions import ModelQualityError
+from airflow_mq_provider.hooks.spark import spark_of
 from airflow_mq_provider.hooks.task_context import (
     Declaration,
     OpenedMonitor,
@@ -54,6 +55,7 @@ class _RunOperator(JobOperator):
         as_of: Mapping[str, str] | XComArg | None = None,
         engine: str | None = None,
         workers: int | None = None,
+        spark_conn_id: str | None = None,
         max_runtime: timedelta | None = None,
         tags: Mapping[str, str] | None = None,
         waiter_delay: float = 30,
@@ -66,6 +68,7 @@ class _RunOperator(JobOperator):
         self.as_of: Any = as_of
         self.engine = engine
         self.workers = workers
+        self.spark_conn_id = spark_conn_id
         self.max_runtime = max_runtime
         self.tags: Any = tags
 
@@ -108,17 +111,18 @@ class _RunOperator(JobOperator):
         flat_analysis_request(opened.monitor, opened.window, dataset_uri=folder, region=hook.conn_region_name)
         let_task_have_children()
         engine, workers = engine_and_workers(self.engine, self.workers)
-        return run.merge(
-            opened.monitor,
-            opened.window,
-            storage=opened.storage,
-            as_of=as_of,
-            engine=engine,
-            workers=workers,
-            memory_limit=memory_limit(),
-            allow_scripts=scripts_allowed(),
-            progress=progress_log(self.log),
-        )
+        with spark_of(self.spark_conn_id):
+            return run.merge(
+                opened.monitor,
+                opened.window,
+                storage=opened.storage,
+                as_of=as_of,
+                engine=engine,
+                workers=workers,
+                memory_limit=memory_limit(),
+                allow_scripts=scripts_allowed(),
+                progress=progress_log(self.log),
+            )
 
     def _merge_by_job(self, hook: ModelQualityHook, opened: OpenedMonitor, done: list[str]) -> Wait | dict[str, Any]:
         """Have SageMaker's merger merge the hours that hold something; where a side holds nothing, none is asked."""
@@ -220,7 +224,7 @@ class SageMakerGroundTruthMergeOperator(TellsLineage, _RunOperator):
             up to the scheduled time.
         max_runtime: How long a job may run before SageMaker stops it, where the monitor allows no less.
         tags: Tags of the jobs, beside those of the monitor.
-        **kwargs: ``engine`` and ``workers`` of a merge in the worker, as of `GroundTruthMergeOperator`; the connection,
+        **kwargs: ``engine``, ``workers`` and ``spark_conn_id`` of a merge in the worker, as of `GroundTruthMergeOperator`; the connection,
             ``deferrable``, ``waiter_delay`` and ``waiter_max_attempts`` as of `SageMakerModelQualityJobDefinitionOperator`.
     """
 

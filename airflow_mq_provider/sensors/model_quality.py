@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import PokeReturnValue
 
 from airflow_mq_provider.exceptions import ModelQualityError
+from airflow_mq_provider.hooks.spark import spark_of
 from airflow_mq_provider.hooks.task_context import (
     PARAM_AS_OF,
     Declaration,
@@ -116,6 +117,7 @@ class GroundTruthSensor(_MonitorSensor):
         latest: ISO 8601 duration after the scheduled time. The monitor's ``ground_truth_max_delay`` bounds it too.
         engine: As of `GroundTruthMergeOperator`.
         workers: The same.
+        spark_conn_id: The same.
         poke_interval: Seconds between two looks, in the triggerer too.
         timeout: When the task fails; after the latest time unless given.
         **kwargs: As of `CaptureSensor`.
@@ -129,6 +131,7 @@ class GroundTruthSensor(_MonitorSensor):
         latest: str = "P7D",
         engine: str | None = None,
         workers: int | None = None,
+        spark_conn_id: str | None = None,
         poke_interval: timedelta | float = 300,
         timeout: timedelta | float | None = None,
         **kwargs: Any,
@@ -145,6 +148,7 @@ class GroundTruthSensor(_MonitorSensor):
         self._bound = parse_delay(latest, field="latest")
         self.engine = engine
         self.workers = workers
+        self.spark_conn_id = spark_conn_id
         super().__init__(
             monitor=monitor,
             poke_interval=poke_interval,
@@ -203,8 +207,10 @@ class GroundTruthSensor(_MonitorSensor):
                 labels_until=as_of.time,
                 merged_uri=f"{folder}/merged",
                 rejected_uri=f"{folder}/rejected.jsonl",
+                counts_only=True,
             )
-            counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress_log(self.log))
+            with spark_of(self.spark_conn_id):
+                counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress_log(self.log))
         return counts.capture.used, counts.merge.label_coverage
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_mq_provider.engines import spark
+from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.model_quality import storage_for
+from airflow_mq_provider.hooks.spark import spark_of
 from airflow_mq_provider.storage import Storage
 from tests.airflow_versions import AirflowNotFoundException, BaseHook
 from tests.airflow_world import Churn, MakeDag, Runs
@@ -102,3 +107,45 @@ def test_what_the_connection_and_the_task_say_of_clients_reaches_them(
     assert (client.meta.config.connect_timeout, client.meta.config.retries["mode"]) == (3, "adaptive")
     assert (sent["ExpectedBucketOwner"], sent["SSEKMSKeyId"]) == ("123456789012", "alias/reports")
     assert client._request_signer._credentials.access_key == "key-of-the-connection"
+
+
+def test_what_goes_to_another_machine_holds_what_the_connection_said(
+    churn: Churn, aws_connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spark sends the storage to its executors, which know no Airflow and have no credentials of their own."""
+    churn.put("a", [b"seen"])
+    storage, _ = storage_for([churn.root], aws_conn_id=aws_connection)
+    for name in ("AIRFLOW_CONN_S3_OF_TESTS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    sent = pickle.loads(pickle.dumps(storage))
+    assert sent.read(f"{churn.root}/a") == b"seen\n"
+
+
+# --- Spark
+
+
+def test_a_spark_connection_says_on_which_server_the_engine_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("airflow.providers.apache.spark")
+    said = {"conn_type": "spark_connect", "host": "spark.test", "port": 15002, "login": "ann", "password": "secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_OF_TESTS", json.dumps(said))
+    with spark_of("spark_of_tests"):
+        assert spark._server.get() == "sc://spark.test:15002/;user_id=ann;token=secret"
+        assert spark._where() == "sc://spark.test:15002/"
+    assert spark._server.get() is None
+
+
+def test_without_a_spark_connection_the_engine_finds_a_session_by_itself() -> None:
+    with spark_of(None):
+        assert spark._server.get() is None
+
+
+def test_a_spark_connection_that_is_missing_fails() -> None:
+    pytest.importorskip("airflow.providers.apache.spark")
+    with pytest.raises(Exception, match="nobodys"), spark_of("nobodys"):
+        pytest.fail("there is no such connection")
+
+
+def test_without_the_spark_provider_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.providers.apache.spark.hooks.spark_connect", None)
+    with pytest.raises(ModelQualityError, match="pip install apache-airflow-providers-apache-spark"), spark_of("spark"):
+        pytest.fail("there is no such provider")

@@ -214,6 +214,7 @@ PUBLIC = (
     "airflow.providers.amazon.aws.hooks.sagemaker",
     "airflow.providers.amazon.aws.operators.emr",
     "airflow.providers.amazon.aws.operators.glue",
+    "airflow.providers.apache.spark.hooks.spark_connect",
     "airflow.providers.apache.spark.operators.spark_submit",
     "airflow.providers.openlineage.extractors.base",
 )

@@ -132,6 +132,12 @@ def test_the_input_is_scanned_once(tmp_path: Path, spark: Any, monkeypatch: pyte
     assert read.value == sum(one.size for one in objects)
 
 
+def test_where_only_counts_are_asked_for_executors_write_nothing(tmp_path: Path, spark: object) -> None:
+    task = task_of(data(tmp_path), Storage(), tmp_path / "out", counts_only=True)
+    assert engine_named("spark").merge(task, Storage()).merge.matched > 3_000
+    assert list(Storage().list(task.merged_uri)) == []
+
+
 def test_nothing_that_spark_kept_for_a_run_stays(tmp_path: Path, spark: Any) -> None:
     truth = data(tmp_path)
     engine_named("spark").merge(task_of(truth, Storage(), tmp_path / "out"), Storage())
