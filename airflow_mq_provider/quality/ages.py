@@ -29,8 +29,9 @@ NEVER: Final = 2**31 - 1
 WAITING: Final = 10
 """A curve goes on as long as at least so many captures were still waiting for a label."""
 
-_SECONDS = np.array(AGES, np.int64) * 3600
 _HOUR = 3600
+_UNTIL = np.repeat(np.arange(len(AGES) + 1, dtype=np.intp), np.diff([0, *AGES, AGES[-1] + 1]))
+"""Of each number of hours up to the last of `AGES`, how many of `AGES` are no more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,22 @@ def label_ages(times: NDArray[np.int64], hours: NDArray[np.int32], as_of: dateti
         hours: in which the first label of each was collected, in hours since 1970; `NEVER` where there is none.
         as_of: up to when labels were read.
     """
-    seen = np.searchsorted(_SECONDS, int(as_of.timestamp()) // _HOUR * _HOUR - times, side="right")
-    came = np.searchsorted(_SECONDS, (hours.astype(np.int64) + 1) * _HOUR - times, side="left")
-    known = came < seen
+    # Ages and ends of hours are whole hours, so whole hours can be compared: an age is over at the as-of time where it is no
+    # more than the hours since the hour in which, or at whose start, the prediction ended; a label was older than an age where
+    # its hour began by that age after the hour of the prediction.
+    hour = times // _HOUR
+    seen = _until(int(as_of.timestamp()) // _HOUR - hour - (times != hour * _HOUR))
+    came = _until(hours - hour)
+    size = len(AGES) + 1
+    both = np.bincount(came * size + seen, minlength=size * size).reshape(size, size)
     return LabelAges(
-        tuple(np.bincount(came[known], minlength=len(AGES)).tolist()),
-        tuple(np.bincount(seen[~known], minlength=len(AGES) + 1).tolist()),
+        tuple(np.triu(both, 1).sum(axis=1).tolist()[: len(AGES)]),
+        tuple(np.tril(both).sum(axis=0).tolist()),
     )
+
+
+def _until(hours: NDArray[np.int64]) -> NDArray[np.intp]:
+    return _UNTIL[np.clip(hours, 0, AGES[-1])]
 
 
 def hour_number(folder: str) -> int:

@@ -50,8 +50,10 @@ def rank(state: BinaryState) -> Ranking | None:
     first_row = first_group = 0
     while first_group < len(last):
         end_group = max(first_group + 1, int(np.searchsorted(last, first_row + _BLOCK)))
-        ends = last[first_group:end_group] - first_row
         end_row = int(last[end_group - 1]) + 1
+        # where no two scores are equal, every row is the last of its score, and none has to be looked up
+        distinct = end_row - first_row == end_group - first_group
+        ends = slice(None) if distinct else last[first_group:end_group] - first_row
         block = tags[first_row:end_row]
         for tally in range(TALLIES):
             rows = (block >> np.uint8(tally)) & np.uint8(1) if tally else np.ones(len(block), dtype=np.uint8)
