@@ -29,11 +29,15 @@ _MANIFEST_LIMIT = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One object to read, and the hour folder (``yyyy/mm/dd/hh``) it was listed under."""
+    """One object to read, and the hour folder (``yyyy/mm/dd/hh``) it was listed under.
+
+    ``etag`` is that of the listing: it changes when the object is written anew. Empty where the object was not listed.
+    """
 
     uri: str
     size: int
     hour: str
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def _listed(storage: Storage, root: str, first: str, until: str) -> list[StoredO
 
 def _inputs(listed: Iterable[StoredObject]) -> Inputs:
     listed = tuple(listed)
-    return Inputs(tuple(Input(one.uri, one.size, one.key[:13]) for one in listed), _digest(listed))
+    return Inputs(tuple(Input(one.uri, one.size, one.key[:13], one.etag) for one in listed), _digest(listed))
 
 
 def _digest(listed: Iterable[StoredObject]) -> str:

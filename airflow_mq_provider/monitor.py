@@ -524,6 +524,7 @@ class ModelQualityMonitor(_Declared):
     keep_merged: Literal["parquet", "jsonl"] | None = None
     keep_rejected: Literal["lines", "references"] = "lines"
     ground_truth_max_delay: Annotated[str, AfterValidator(_delay)] | None = None
+    prepared_hours_retention: Annotated[str, AfterValidator(_delay)] = "P30D"
     publish_cloudwatch_metrics: StrictFlag = False
     sagemaker: Annotated[SageMakerSettings, BeforeValidator(_part)] | None = None
 
@@ -574,6 +575,12 @@ class ModelQualityMonitor(_Declared):
         endpoint = f"/{self.endpoint_name}" if self.endpoint_name else ""
         return f"{self.output_uri}{endpoint}/{self.name}"
 
+    @property
+    def prepared_root(self) -> str:
+        """The folder that holds what runs keep of the hours that they read, for those after them."""
+        endpoint = f"/{self.endpoint_name}" if self.endpoint_name else ""
+        return f"{self.output_uri}/_prepared{endpoint}/{self.name}"
+
     def report_prefix(self, window: Window) -> str:
         """The folder that holds the report of one run (rule O1)."""
         return f"{self.report_root}/{window.report_folder}"
@@ -581,13 +588,14 @@ class ModelQualityMonitor(_Declared):
     def definition_hash(self) -> str:
         """16 hexadecimal digits that name what decides a run's result; the same in every process and Python.
 
-        All fields count but ``publish_cloudwatch_metrics`` and ``sagemaker``; of the latter a preprocessing script and
-        the environment it sees do.
+        All fields count but ``publish_cloudwatch_metrics``, ``prepared_hours_retention`` and ``sagemaker``; of the last
+        a preprocessing script and the environment it sees do.
         """
         # imported here: a DAG file that is parsed needs no hash
         import hashlib
 
-        counted = self.model_dump(mode="json", exclude={"sagemaker", "publish_cloudwatch_metrics"}, exclude_none=True)
+        apart = {"sagemaker", "publish_cloudwatch_metrics", "prepared_hours_retention"}
+        counted = self.model_dump(mode="json", exclude=apart, exclude_none=True)
         if self.sagemaker and self.sagemaker.record_preprocessor_source_uri:
             counted["record_preprocessor"] = [
                 self.sagemaker.record_preprocessor_source_uri,

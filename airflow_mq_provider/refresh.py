@@ -26,6 +26,7 @@ from airflow_mq_provider.quality.ages import hour_number
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.quality.revisions import LABELS_CAME_LATE, former_of, outcome
 from airflow_mq_provider.report_folder import FORMER, MERGED, REPORT, read_json
+from airflow_mq_provider.retention import prepared_place
 from airflow_mq_provider.storage import Storage, StoredObject, join
 from airflow_mq_provider.window import (
     AsOf,
@@ -330,6 +331,8 @@ def _by_reading(
         labels_until=until,
         merged_uri="",
         rejected_uri="",
+        keep_rejected_lines=monitor.keep_rejected == "lines",
+        prepared=prepared_place(monitor, whole),
     )
     came = engine_named(engine).arrivals(task, storage, workers=workers, progress=progress)
     for one, since in group:

@@ -55,6 +55,7 @@ from airflow_mq_provider.report_folder import (
     standing_handover,
     write_or_delete,
 )
+from airflow_mq_provider.retention import prepared_place
 from airflow_mq_provider.scripts import POSTPROCESSOR, PREPROCESSOR, postprocess, scripts_of
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_as_of, parse_time
@@ -131,6 +132,7 @@ def merge(
         keep_rejected_lines=monitor.keep_rejected == "lines",
         preprocessor=scripts.get(PREPROCESSOR),
         memory_limit=memory_limit,
+        prepared=prepared_place(monitor, window),
     )
     counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress)
     refuse_too_many(counts, monitor.max_rejected_ratio, task.rejected_uri)

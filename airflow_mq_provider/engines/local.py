@@ -9,6 +9,7 @@ number of workers changes nothing in what is written (rule O2).
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from airflow_mq_provider.engines import by_hour
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
 from airflow_mq_provider.engines.memory import fits
 from airflow_mq_provider.engines.reading import capture_lines, label_lines, reader
@@ -37,7 +39,7 @@ from airflow_mq_provider.engines.task import (
     part_uri,
     units,
 )
-from airflow_mq_provider.engines.workers import Later, Step, available_cores, results
+from airflow_mq_provider.engines.workers import Later, Step, available_cores, keep_freed_memory, results
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
     Predictions,
@@ -73,11 +75,32 @@ def merge(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MergeCounts:
     """Join labels to captures and write the parts and ``rejected.jsonl``. See `engines.Engine.merge`."""
-    with tempfile.NamedTemporaryFile() as sink, _table_folder(task, storage, workers) as folder:
-        with _joining(_capture_unit, task, storage, folder, sink, workers, progress) as (joined, labels):
-            counts = _added_up(joined, task, labels, folder, sink)
+    keep_freed_memory()
+    with tempfile.NamedTemporaryFile() as sink:
+        sides = by_hour.sides(task, storage, workers, progress)
+        counts = _merged(task, storage, sink, workers, progress) if sides is None else by_hour.merge(sides, sink)
         sink.flush()
         storage.write_file(task.rejected_uri, sink.name)
+    return counts
+
+
+def _merged(
+    task: MergeTask,
+    storage: Storage,
+    sink: Any,
+    workers: int | None,
+    progress: Callable[[str, int, int], None] | None,
+) -> MergeCounts:
+    """The same line by line: where these are needed as they were written, or the columns of all do not fit into memory."""
+    with (
+        tempfile.TemporaryFile() as mismatches,
+        _table_folder(task, storage, workers) as folder,
+        _joining(_capture_unit, task, storage, folder, sink, workers, progress) as (joined, labels),
+    ):
+        counts = _added_up(joined, task, labels, folder, sink, mismatches)
+        # behind all others: the same bytes however the work was cut
+        mismatches.seek(0)
+        shutil.copyfileobj(mismatches, sink)
     return counts
 
 
@@ -89,7 +112,10 @@ def arrivals(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Arrivals:
     """Find the captures that the labels name. See `engines.Engine.arrivals`."""
+    keep_freed_memory()
     task = replace(task, keep_merged=None, preprocessor=None)
+    if (sides := by_hour.sides(task, storage, workers, progress)) is not None:
+        return by_hour.arrivals(sides)
     with (
         open(os.devnull, "wb") as sink,  # rejected lines are told by the runs
         _table_folder(task, storage, workers) as folder,
@@ -453,7 +479,12 @@ def _verbatim(
 
 
 def _added_up(
-    parts: Iterable[_CaptureUnit], task: MergeTask, labels: GroundTruthCounts, folder: Path | None, sink: Any
+    parts: Iterable[_CaptureUnit],
+    task: MergeTask,
+    labels: GroundTruthCounts,
+    folder: Path | None,
+    sink: Any,
+    mismatch_sink: Any,
 ) -> MergeCounts:
     """The counts of every unit of captures together."""
     rejections = Rejections("capture", task.keep_rejected_lines)
@@ -475,7 +506,7 @@ def _added_up(
             with_label += len(found)
             labelled[found] = True
         rejections.extend(part.rejections, sink)
-        mismatches.extend(part.mismatches, sink)
+        mismatches.extend(part.mismatches, mismatch_sink)
     used, captured = with_label + without_label.count, int(np.count_nonzero(labelled))
     return MergeCounts(
         capture=CaptureCounts(

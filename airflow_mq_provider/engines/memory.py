@@ -25,6 +25,10 @@ _LABEL = 110
 """Bytes of a label while the table of labels is made in memory; half of that stays."""
 _LABEL_ON_DISK = 6
 """The same where the table is made on disk: what is held of it is one part in 64, and a mark that a label was found."""
+_HOUR_CAPTURE, _HOUR_LABEL = 90, 45
+"""Bytes of a capture and of a label where the columns of all hours are held and joined at once."""
+_PREPARED = 3
+"""The same of a byte of a prepared hour."""
 _ROW = 60
 """Bytes of a merged row with a probability while curves and samples are made of the sorted scores."""
 _LONGEST_GUESS = 64
@@ -73,6 +77,29 @@ def fits(task: MergeTask, storage: Storage, workers: int) -> bool:
         where="memory_limit",
         next_step="nothing was read yet: give the task more memory, fewer workers or a shorter window, or run the monitor on Spark",
     )
+
+
+def hours_fit(
+    task: MergeTask, storage: Storage, workers: int, prepared: int, captures: Sequence[Input], labels: Sequence[Input]
+) -> bool:
+    """Whether the columns of all hours fit into the memory that the task may take, with all else.
+
+    Args:
+        task: which merge.
+        storage: of the objects.
+        workers: processes of it.
+        prepared: bytes of the hours that are prepared.
+        captures: objects of the hours that are not.
+        labels: the same.
+    """
+    limit = task.memory_limit or memory_limit()
+    listed = sum(one.size for one in (*captures, *labels))
+    held = _PROCESS + workers * _WORKER + prepared * _PREPARED
+    if held + listed * _LONGEST_GUESS <= limit:
+        return True
+    lines = _lines(captures, storage)
+    read = lines * _HOUR_CAPTURE + _lines(labels, storage) * _HOUR_LABEL
+    return held + read <= limit
 
 
 def memory_limit(share: float = 0.8) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 T = TypeVar("T")
+
+_EPOCH, _SECOND = datetime.fromtimestamp(0, UTC), timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,8 @@ _NO_OUTPUT = _Output("", "CSV")
 # --- captures and labels ----------------------------------------------------------------------------------------------
 
 
-def read_captures(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
-    """The captured lines of an endpoint, in their order. `window` is half open, in seconds since 1970."""
+def read_captures(lines: Lines, reading: Reading, window: tuple[int, int] | None, classes: Classes) -> Predictions:
+    """The captured lines of an endpoint, in their order. `window` is half open, in seconds since 1970; None: any time."""
     ids: list[str] = []
     times: list[str] = []
     texts: list[str | None] = []
@@ -187,7 +189,7 @@ def read_captures(lines: Lines, reading: Reading, window: tuple[int, int], class
     )  # fmt: skip
 
 
-def read_one_by_one(lines: Lines, reading: Reading, window: tuple[int, int], classes: Classes) -> Predictions:
+def read_one_by_one(lines: Lines, reading: Reading, window: tuple[int, int] | None, classes: Classes) -> Predictions:
     """The lines of a batch transform's output, or of what a preprocessor works on; otherwise as `read_captures`."""
 
     def judge(one: int) -> Prediction:
@@ -303,20 +305,22 @@ def _predictions(
     probability: NDArray[np.float64] | None,
     judge: Callable[[int], Prediction],
     reading: Reading,
-    window: tuple[int, int],
+    window: tuple[int, int] | None,
     classes: Classes,
 ) -> Predictions:
     """Put the plain lines (`at`, where `plain`) and the others, judged one by one, together in the order of the lines."""
-    inside = np.flatnonzero(plain & (seconds >= window[0]) & (seconds < window[1]))
     judged, rejected = _judge(lines, at[plain], judge)
-    start, end = datetime.fromtimestamp(window[0], UTC), datetime.fromtimestamp(window[1], UTC)
-    used = [(one, prediction) for one, prediction in judged if start <= prediction.time < end]
+    inside, used = np.flatnonzero(plain), judged
+    if window is not None:
+        inside = inside[(seconds[inside] >= window[0]) & (seconds[inside] < window[1])]
+        start, end = (datetime.fromtimestamp(second, UTC) for second in window)
+        used = [(one, prediction) for one, prediction in judged if start <= prediction.time < end]
     order, rows = _placed(at[inside], used, [len(prediction.predicted) for _, prediction in used])
     added = _coded(chain.from_iterable(prediction.predicted for _, prediction in used), reading, classes)
     if probability is not None:
         more = np.array([p for _, prediction in used for p in prediction.probability or ()], np.float64)
         probability = _ordered(np.concatenate([probability[inside], more]), rows, order)
-    times = np.array([int(prediction.time.timestamp()) for _, prediction in used], np.int64)
+    times = np.array([(prediction.time - _EPOCH) // _SECOND for _, prediction in used], np.int64)
     texts = ids + [prediction.id for _, prediction in used]
     text = np.concatenate([inside, np.arange(len(ids), len(texts))])[order]
     places = np.concatenate([at[inside], np.array([one for one, _ in used], np.int64)])[order]

@@ -53,6 +53,7 @@ _NOT_OURS: Final = {
     "keep_rejected": "lines",
     "ground_truth_attribute": None,
     "ground_truth_max_delay": None,
+    "prepared_hours_retention": "P30D",
 }
 
 

@@ -193,6 +193,7 @@ class GroundTruthSensor(_MonitorSensor):
         from airflow_mq_provider.engines.task import MergeTask
         from airflow_mq_provider.inputs import capture_inputs, label_inputs
         from airflow_mq_provider.quality.records import reading
+        from airflow_mq_provider.retention import prepared_place
 
         let_task_have_children()
         monitor, window, storage = opened.monitor, opened.window, opened.storage
@@ -208,6 +209,9 @@ class GroundTruthSensor(_MonitorSensor):
                 merged_uri=f"{folder}/merged",
                 rejected_uri=f"{folder}/rejected.jsonl",
                 counts_only=True,
+                keep_rejected_lines=monitor.keep_rejected == "lines",
+                # so each look reads what is new, and the run after it nothing twice
+                prepared=prepared_place(monitor, window),
             )
             with spark_of(self.spark_conn_id):
                 counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress_log(self.log))

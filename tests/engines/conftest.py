@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from airflow_mq_provider.engines import local
+from airflow_mq_provider.engines import by_hour, local
 from airflow_mq_provider.storage import Storage
 from tests.world import World
 
@@ -23,7 +23,9 @@ def ready(request: pytest.FixtureRequest, engine: str) -> str:
     """The name of an engine, which can run now."""
     name, _, place = engine.partition(" ")
     if place:
-        request.getfixturevalue("monkeypatch").setattr(local, "fits", lambda *_: False)
+        patch = request.getfixturevalue("monkeypatch")
+        patch.setattr(by_hour, "hours_fit", lambda *_: False)
+        patch.setattr(local, "fits", lambda *_: False)
     if name == "spark":
         request.getfixturevalue("spark")
     return name

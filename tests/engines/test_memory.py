@@ -27,7 +27,8 @@ def judged(world: World, limit: int) -> dict[str, Any]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    found = World(Storage(), str(tmp_path / "root"), "local")
+    # merged records that are kept are joined line by line
+    found = World(Storage(), str(tmp_path / "root"), "local", {"keep_merged": "jsonl"})
     found.captures(*(capture_line(f"id-{number:05d}", "0.7") for number in range(20_000)))
     found.labels(*(label_line(f"id-{number:05d}", "1") for number in range(20_000)))
     return found
@@ -79,6 +80,17 @@ def test_labels_that_do_not_fit_lie_on_disk_and_say_the_same(
     assert folders[1] is not None
     assert not folders[1].exists()  # nothing of it stays
     assert {**in_memory, "timings": None} == {**on_disk, "timings": None}
+
+
+def test_hours_whose_columns_do_not_fit_are_joined_line_by_line_and_say_the_same(
+    world: World, folders: list[Path | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.settings["keep_merged"] = None
+    by_hour = judged(world, 1024 * MIB)
+    assert folders == []
+    line_by_line = judged(world, between(world, monkeypatch))
+    assert len(folders) == 1
+    assert {**by_hour, "timings": None} == {**line_by_line, "timings": None}
 
 
 def test_a_window_that_does_not_fit_at_all_is_refused_before_it_is_read(

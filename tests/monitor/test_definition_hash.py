@@ -65,6 +65,7 @@ def test_the_order_in_which_fields_are_given_does_not_matter():
     [
         {"sagemaker": {"instance_count": 3}},
         {"publish_cloudwatch_metrics": True},
+        {"prepared_hours_retention": "P0D"},
         {"output_uri": "s3://bucket/reports/"},
         {"positive_label": "1.0"},
         {"min_label_coverage": 0},

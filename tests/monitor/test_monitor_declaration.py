@@ -90,6 +90,7 @@ def test_a_monitor_needs_six_things_and_all_else_has_a_default():
         "keep_merged": None,
         "keep_rejected": "lines",
         "ground_truth_max_delay": None,
+        "prepared_hours_retention": "P30D",
         "publish_cloudwatch_metrics": False,
         "sagemaker": None,
     }
@@ -328,6 +329,7 @@ def test_a_bad_delay_is_refused_by_its_field():
         ("noise_sd", [None, 0.5, 2, 4.5], [0, -1.0, "2", True, float("nan"), float("inf")]),
         ("keep_merged", [None, "parquet", "jsonl"], ["csv", "", True]),
         ("keep_rejected", ["lines", "references"], [None, "none"]),
+        ("prepared_hours_retention", ["P30D", "P0D", "PT12H", "P2W"], [None, "-P1D", "P1M", "forever", 30]),
         ("publish_cloudwatch_metrics", [True, False], ["Enabled", 1, None]),
     ],
 )

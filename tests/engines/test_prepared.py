@@ -1,0 +1,269 @@
+"""Prepared hours: read once, used wherever they say the same, and never needed for a right answer."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_mq_provider.engines import by_hour
+from airflow_mq_provider.engines.hours import CAPTURES, LABELS
+from airflow_mq_provider.engines.task import MISMATCH
+from airflow_mq_provider.exceptions import OutputError
+from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.window import hour_folder
+from tests.prepared_world import HOUR, PROBLEMS, as_it_was, busy, prepared, result, run
+from tests.world import T, World, capture_line, label_line
+
+
+@pytest.fixture
+def engine() -> str:
+    """The engine that has prepared hours."""
+    return "local"
+
+
+@pytest.mark.parametrize("problem_type", PROBLEMS)
+def test_a_run_that_finds_its_hours_prepared_writes_what_one_without_does(
+    world: World, engine: str, problem_type: str
+) -> None:
+    busy(world, problem_type)
+    world.settings["prepared_hours_retention"] = "PT0S"
+    expected = run(world)
+    assert not prepared(world)
+    world.settings.pop("prepared_hours_retention")
+    cold, warm = run(world), run(world)
+    assert cold == warm == expected
+    assert len(prepared(world)) == 8
+
+
+@pytest.mark.parametrize("problem_type", PROBLEMS)
+def test_lines_joined_one_by_one_give_the_same_bytes(
+    local_world: World, problem_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy(local_world, problem_type)
+    expected = run(local_world)
+    monkeypatch.setattr(by_hour, "hours_fit", lambda *_: False)
+    monkeypatch.setattr("airflow_mq_provider.engines.task.UNIT", 1)
+    monkeypatch.setattr("airflow_mq_provider.engines.reading.PIECE", 1)
+    assert run(local_world) == expected
+
+
+@pytest.mark.parametrize("problem_type", PROBLEMS)
+def test_hours_give_the_counts_of_the_reference(world: World, problem_type: str) -> None:
+    busy(world, problem_type)
+    found = run(world)
+    world.engine = "reference"
+    expected = run(world)
+    for block in ("capture", "ground_truth", "merge"):
+        assert found["report.json"][block] == expected["report.json"][block]
+    assert found["rejected.jsonl"] == expected["rejected.jsonl"]
+    if problem_type != "Regression":
+        assert found["statistics.json"] == expected["statistics.json"]
+
+
+def test_a_second_run_on_s3_gets_no_captured_and_no_label_object(make_s3_client: Any, s3_bucket: str) -> None:
+    got: list[str] = []
+    client = make_s3_client()
+    client.meta.events.register("provide-client-params.s3.GetObject", lambda params, **_: got.append(params["Key"]))
+    world = World(Storage(lambda: client), f"s3://{s3_bucket}/root", "local")
+    world.settings["endpoint"] = {"start_time_offset": "-PT2H"}
+    for hours in (3, 2, 1):
+        start = T - hours * HOUR
+        world.captures(capture_line(f"{hours}", "0.9", time=start), b"broken", hour=start)
+        world.labels(label_line(f"{hours}", "1"), b"broken", hour=start)
+
+    def inputs_got() -> list[str]:
+        return sorted(key.removeprefix("root/") for key in got if key.startswith(("root/capture/", "root/labels/")))
+
+    world.run(at=T - HOUR)
+    assert len(inputs_got()) == 5  # two hours of each side, and the captures of the hour after
+    got.clear()
+    world.run(at=T)
+    assert inputs_got() == ["labels/2026/11/02/11/a.jsonl"]
+    got.clear()
+    world.run(at=T)
+    assert inputs_got() == []
+
+
+def test_a_file_that_is_listed_as_it_was_is_not_read_again(local_world: World) -> None:
+    local_world.captures(capture_line("a", "0.9"))
+    local_world.labels(label_line("a", "1"))
+    expected = run(local_world)
+    path = Path(local_world.root, "capture/churn/AllTraffic", hour_folder(T - HOUR), "a.jsonl")
+    as_it_was(path, path.read_bytes().replace(b"0.9", b"0.1"))
+    assert run(local_world) == expected
+
+
+def test_a_file_that_was_changed_at_equal_size_is_read_again(world: World) -> None:
+    world.captures(capture_line("a", "0.9"))
+    world.labels(label_line("a", "1"))
+    assert run(world)["report.json"]["metrics"]["confusion_matrix"]["1"] == {"0": 0, "1": 1}
+    world.captures(capture_line("a", "0.1"))
+    assert run(world)["report.json"]["metrics"]["confusion_matrix"]["1"] == {"0": 1, "1": 0}
+
+
+def test_a_file_that_comes_late_into_an_old_hour_is_noticed_and_replaces_what_was_prepared(world: World) -> None:
+    world.captures(capture_line("a", "0.9"))
+    world.labels(label_line("a", "1"), label_line("b", "1"))
+    assert run(world)["report.json"]["merge"]["matched"] == 1
+    world.captures(capture_line("b", "0.9"), name="late.jsonl")
+    assert run(world)["report.json"]["merge"]["matched"] == 2
+    assert len(prepared(world, CAPTURES)) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "sides"),
+    [
+        ({"endpoint": {"probability_threshold_attribute": 0.8}}, {CAPTURES}),
+        ({"endpoint": {"probability_attribute": "1"}}, {CAPTURES}),
+        ({"segments": {"input_attribute": 1}}, {CAPTURES}),
+        ({"ground_truth_attribute": "label"}, {LABELS}),
+        ({"segments": {"ground_truth_attribute": "eventMetadata.country"}}, {LABELS}),
+        ({"positive_label": "yes"}, {CAPTURES, LABELS}),
+        ({"keep_rejected": "references"}, {CAPTURES, LABELS}),
+        ({"endpoint": {"variant_name": "B"}}, set()),
+        ({"min_records": 5, "noise_sd": 2.0}, set()),
+        ({"endpoint": {"start_time_offset": "-PT2H", "end_time_offset": "-PT0H"}}, set()),
+        ({"ground_truth_max_delay": "P3D"}, set()),
+        # where a label is captured, the threshold has no say in what is predicted
+        ({"endpoint": {"probability_threshold_attribute": 0.8, "inference_attribute": "1"}}, {CAPTURES}),
+    ],
+)
+def test_what_changes_the_columns_is_prepared_anew_and_nothing_else_is(
+    local_world: World, settings: dict[str, Any], sides: set[str]
+) -> None:
+    local_world.captures(capture_line("a", "0.9,1"))
+    local_world.labels(label_line("a", "1"))
+    local_world.run()
+    before = {side: {one.key for one in prepared(local_world, side)} for side in (CAPTURES, LABELS)}
+    local_world.settings |= settings
+    if "variant_name" in settings.get("endpoint", {}):
+        local_world.put(f"capture/churn/B/{hour_folder(T - HOUR)}/a.jsonl", capture_line("a", "0.9,1"))
+        sides = {CAPTURES}  # other objects
+    local_world.run()
+    after = {side: {one.key for one in prepared(local_world, side)} for side in (CAPTURES, LABELS)}
+    assert {side for side in after if after[side] - before[side]} == sides
+
+
+def test_references_leave_the_payload_out_of_prepared_hours(local_world: World) -> None:
+    local_world.settings["keep_rejected"] = "references"
+    local_world.captures(capture_line("a", "secret"))
+    local_world.labels(label_line("a", "hidden"))
+    local_world.run()
+    kept = b"".join(local_world.storage.read(one.uri) for one in prepared(local_world))
+    assert b"bad_probability" in kept
+    assert b"secret" not in kept
+    assert b"hidden" not in kept
+
+
+@pytest.mark.parametrize("settings", [{"keep_merged": "jsonl"}, {"prepared_hours_retention": "P0D"}])
+def test_nothing_is_prepared_where_nothing_would_use_it(local_world: World, settings: dict[str, Any]) -> None:
+    local_world.settings |= settings
+    local_world.captures(capture_line("a", "0.9"))
+    local_world.labels(label_line("a", "1"))
+    local_world.run()
+    assert prepared(local_world) == []
+
+
+def test_where_prepared_hours_cannot_be_kept_the_run_says_so_once_and_goes_on(local_world: World) -> None:
+    class Refusing(Storage):
+        def write(self, uri: str, data: bytes) -> None:
+            if "/_prepared/" in uri:
+                raise OutputError(expected="permission to write", came="none", where=uri, next_step="grant it")
+            super().write(uri, data)
+
+    busy(local_world, "BinaryClassification")
+    expected = run(local_world)
+    local_world.storage.delete([one.uri for one in prepared(local_world)])
+    local_world.storage = Refusing()
+    with pytest.warns(UserWarning, match="cannot be kept for later runs") as told:
+        assert run(local_world) == expected
+    assert len(told) == 1
+
+
+def test_an_hour_in_several_units_is_prepared_as_one_in_one_unit(
+    local_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy(local_world, "MulticlassClassification")
+    expected = run(local_world)
+    kept = {one.key: local_world.storage.read(one.uri) for one in prepared(local_world)}
+    local_world.storage.delete([one.uri for one in prepared(local_world)])
+    monkeypatch.setattr("airflow_mq_provider.engines.task.UNIT", 1)
+    monkeypatch.setattr("airflow_mq_provider.engines.reading.PIECE", 1)
+    assert run(local_world) == expected
+    assert {one.key: local_world.storage.read(one.uri) for one in prepared(local_world)} == kept
+
+
+def test_workers_prepare_the_same_hours_as_one_process(local_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy(local_world, "Regression")
+    local_world.workers = 1
+    expected = run(local_world)
+    kept = {one.key: local_world.storage.read(one.uri) for one in prepared(local_world)}
+    local_world.storage.delete([one.uri for one in prepared(local_world)])
+    monkeypatch.setattr("airflow_mq_provider.engines.workers._SMALL", 0)
+    local_world.workers = 2
+    assert run(local_world) == expected
+    assert {one.key: local_world.storage.read(one.uri) for one in prepared(local_world)} == kept
+
+
+def test_hours_before_the_retention_go_with_the_next_hour_that_is_prepared(local_world: World) -> None:
+    local_world.settings |= {"prepared_hours_retention": "PT3H", "endpoint": {"start_time_offset": "-PT1H"}}
+    for hours in (0, 1, 2, 3, 4):
+        at = T + hours * HOUR
+        local_world.captures(capture_line("a", "0.9", time=at - timedelta(minutes=5)), hour=at - HOUR)
+        local_world.labels(label_line("a", "1"), hour=at - HOUR)
+        local_world.run(at=at)
+    hours_kept = {one.key[:13] for one in prepared(local_world)}
+    assert hours_kept == {f"2026-11-02-{hour}" for hour in (13, 14, 15)}
+
+
+def test_windows_that_overlap_share_their_hours_and_differ_in_nothing_from_cold_ones(local_world: World) -> None:
+    busy(local_world, "BinaryClassification")
+    ends = [T - HOUR, T, T + HOUR, T + timedelta(minutes=90)]
+    local_world.settings["prepared_hours_retention"] = "P0D"
+    expected = [run(local_world, at) for at in ends]
+    local_world.settings.pop("prepared_hours_retention")
+    assert [run(local_world, at) for at in ends] == expected
+    assert [run(local_world, at) for at in ends] == expected
+
+
+def _judge(root: str, hours: int) -> None:
+    world = busy_settings(World(Storage(), root, "local"))
+    world.run(at=T + hours * HOUR - 5 * HOUR)
+
+
+def busy_settings(world: World) -> World:
+    world.settings["endpoint"] = {"start_time_offset": "-PT4H", "end_time_offset": "-PT0H"}
+    return world
+
+
+def test_ten_parallel_runs_of_overlapping_windows_give_the_reports_of_ten_serial_ones(tmp_path: Path) -> None:
+    ends = [T + hours * HOUR - 5 * HOUR for hours in range(10)]
+    serial, parallel = (busy(World(Storage(), str(tmp_path / "w"), "local"), "BinaryClassification") for _ in range(2))
+    for world in (serial, parallel):
+        busy_settings(world).settings.pop("segments")
+        world.settings["max_rejected_ratio"] = 1.0
+    for at in ends:
+        serial.run(at=at)
+    expected = [result(serial, at) for at in ends]
+    serial.storage.delete([one.uri for one in prepared(serial)])
+    serial.storage.delete([one.uri for one in serial.storage.list(join(serial.root, "out"))])
+    with ProcessPoolExecutor(10, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(_judge, [serial.root] * len(ends), range(10)))
+    assert [result(parallel, at) for at in ends] == expected
+
+
+def test_a_label_of_another_number_of_rows_is_told_with_its_captured_line(world: World) -> None:
+    one = capture_line("a", "0.9")
+    world.captures(b"", b"broken", b"  " + one + b" ", capture_line("b", "0.9"))
+    world.labels(label_line("a", "1\n0"), label_line("b", "1"))
+    for _ in range(2):
+        found = run(world)
+        (told,) = [line for line in world.rejected() if line["side"] == "merge"]
+        assert (told["line"], told["reason"], told["seen"]) == (3, MISMATCH, "1 rows and 2 labels")
+        assert told["record"] == one.decode()
+        assert found["report.json"]["merge"]["rejected"] == {MISMATCH: 1}

@@ -1,0 +1,205 @@
+"""Laws of prepared hours: they come back as they were written or not at all, and whatever becomes of them, no answer changes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_mq_provider.engines import matching
+from airflow_mq_provider.engines.hours import (
+    CaptureHour,
+    LabelHour,
+    capture_hour,
+    joined_captures,
+    joined_labels,
+    label_hour,
+)
+from airflow_mq_provider.engines.prepared import decoded, encoded
+from airflow_mq_provider.quality.lines import Lines, blocks, lines_of
+from airflow_mq_provider.quality.records import Reading, hash_ids, reading
+from airflow_mq_provider.storage import Storage
+from tests.prepared_world import PROBLEMS, busy, prepared, run, set_up
+from tests.world import World, capture_line, label_line
+
+# --- whatever happened to them ------------------------------------------------------------------------------------------
+
+
+class Known:
+    """A world, what a run of it writes, the bytes of its prepared hours, and those of another definition beside them."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        world.settings["keep_rejected"] = "references"
+        run(world)
+        self.others = standing(world)
+        world.settings.pop("keep_rejected")
+        self.expected = run(world)
+        self.own = {path: data for path, data in standing(world).items() if path not in self.others}
+
+    def __repr__(self) -> str:
+        return "Known(...)"  # Hypothesis shows what a law was given
+
+
+@pytest.fixture(scope="module", params=PROBLEMS)
+def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Known:
+    return Known(busy(World(Storage(), str(tmp_path_factory.mktemp("law")), "local"), request.param))
+
+
+def standing(world: World) -> dict[Path, bytes]:
+    return {Path(one.uri): Path(one.uri).read_bytes() for one in prepared(world)}
+
+
+DAMAGE = st.sampled_from(
+    ["deleted", "truncated", "bit", "longer", "empty", "foreign", "another's", "another version", "half written"]
+)
+
+
+def spoil(path: Path, how: str, place: float, others: list[bytes]) -> None:
+    content = path.read_bytes()
+    at = int(place * (len(content) - 1))
+    if how == "deleted":
+        path.unlink()
+    elif how == "half written":
+        path.rename(path.with_name(f".{at:016x}.unfinished"))
+    elif how == "bit":
+        changed = bytearray(content)
+        changed[at] ^= 1 << at % 8
+        path.write_bytes(changed)
+    else:
+        path.write_bytes(
+            {
+                "truncated": content[:at],
+                "longer": content + b"\0",
+                "empty": b"",
+                "foreign": b"{}\n" * at,
+                "another's": others[at % len(others)],
+                "another version": content.replace(b"MQHOUR", b"MQHOU2", 1),
+            }[how]
+        )
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), DAMAGE, st.floats(0, 1)), max_size=12))
+@settings(max_examples=20)
+def test_whatever_happened_to_prepared_hours_a_run_writes_the_same_bytes_and_mends_them(
+    known: Known, damages: list[tuple[int, str, float]]
+) -> None:
+    for path, content in {**known.own, **known.others}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    for number, how, place in damages:
+        path = sorted(known.own)[number]
+        if path.exists() and path.stat().st_size:
+            spoil(path, how, place, [*known.own.values(), *known.others.values()])
+    assert run(known.world) == known.expected
+    assert known.own.items() <= standing(known.world).items()
+
+
+# --- bytes --------------------------------------------------------------------------------------------------------------
+
+READINGS = [reading(set_up(World(Storage(), "/nowhere", "local"), problem).monitor()) for problem in PROBLEMS]
+TEXTS = st.sampled_from(["0.9", "1", "0", "cat", "dog", "1.0", "0.5\n0.25", "", "x,y", "Ünï"])
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+CAPTURED = st.builds(
+    lambda id, text, time, given: capture_line(id, text, time=f"{time:%Y-%m-%dT%H:%M:%S}Z".rjust(20, "0"), given=given),
+    st.sampled_from(["a", "b", "c", ""]), TEXTS, MOMENTS, TEXTS,
+)  # fmt: skip
+LABELLED = st.builds(
+    lambda id, text, country: label_line(id, text, country=country), st.sampled_from(["a", "b", ""]), TEXTS, TEXTS
+)
+OTHERS = st.sampled_from([b"", b"  ", b"{", b"null", b"\xff"])
+FILES = st.lists(st.lists(CAPTURED | LABELLED | OTHERS, max_size=8), min_size=1, max_size=4)
+
+
+def pieces(files: list[list[bytes]], cuts: list[int]) -> list[Lines]:
+    """The lines of the files, cut into blocks of so many bytes, each block a piece of its own."""
+    found = []
+    for number, lines in enumerate(files):
+        data = b"\n".join(lines)
+        size = cuts[number % len(cuts)]
+        chunks = [data[start : start + size] for start in range(0, len(data), size)]
+        found += [lines_of([piece]) for piece in blocks(chunks, f"/{number}")]
+    return found
+
+
+def an_hour(kind: type, cut: list[Lines], how: Reading, files: int, keep_lines: bool) -> Any:
+    if kind is LabelHour:
+        return label_hour(cut, how, keep_lines=keep_lines)
+    return capture_hour(cut, how, {f"/{number}": number for number in range(files)}, keep_lines=keep_lines)
+
+
+@given(
+    st.sampled_from([CaptureHour, LabelHour]), st.sampled_from(READINGS), FILES,
+    st.lists(st.integers(1, 900), min_size=1), st.booleans(),
+)  # fmt: skip
+def test_an_hour_has_the_same_bytes_however_it_was_cut_and_reads_back_as_it_was(
+    kind: Any, how: Reading, files: list[list[bytes]], cuts: list[int], keep_lines: bool
+) -> None:
+    whole = an_hour(kind, pieces(files, [1 << 20]), how, len(files), keep_lines)
+    data = encoded(whole, "its name")
+    cut = pieces(files, cuts)
+    assert encoded(an_hour(kind, cut, how, len(files), keep_lines), "its name") == data
+    parts = [an_hour(kind, [one], how, len(files), keep_lines) for one in cut]
+    joined = joined_labels(parts, how) if kind is LabelHour else joined_captures(parts, how)
+    assert encoded(joined, "its name") == data
+    back = decoded(kind, data, "its name")
+    assert back is not None
+    for one in fields(kind):
+        expected, found = getattr(whole, one.name), getattr(back, one.name)
+        assert type(found) is type(expected)
+        assert np.array_equal(found, expected) if isinstance(expected, np.ndarray) else found == expected
+    assert encoded(back, "its name") == data
+    assert decoded(kind, data, "another name") is None
+
+
+@given(st.sampled_from(READINGS), FILES, st.integers(0, 10_000), st.integers(0, 7))
+def test_no_changed_bit_is_read(how: Reading, files: list[list[bytes]], at: int, bit: int) -> None:
+    changed = bytearray(encoded(an_hour(CaptureHour, pieces(files, [100]), how, len(files), True), "its name"))
+    changed[at % len(changed)] ^= 1 << bit
+    assert decoded(CaptureHour, bytes(changed), "its name") is None
+
+
+@given(st.sampled_from(READINGS), FILES)
+def test_places_are_those_of_the_lines(how: Reading, files: list[list[bytes]]) -> None:
+    cut = pieces(files, [300])
+    hour = an_hour(CaptureHour, cut, how, len(files), True)
+    of_object, line = hour.places(np.arange(len(hour)))
+    for number, at, high in zip(of_object.tolist(), line.tolist(), hour.high.tolist(), strict=True):
+        told = msgspec.json.decode(b"\n".join(files[number]).split(b"\n")[at - 1])
+        assert int(hash_ids([told["eventMetadata"]["eventId"]])[0, 0]) == high
+
+
+# --- which label belongs to which capture -------------------------------------------------------------------------------
+
+# ids of equal first halves, of equal leading bits, of equal second halves
+IDS = st.tuples(st.sampled_from([0, 1, 2, 1 << 63, (1 << 63) + 1, (1 << 64) - 1]), st.sampled_from([0, 1, 7, 1 << 63]))
+
+
+@given(st.lists(IDS, max_size=40), st.lists(IDS, max_size=40), st.integers(1, 4), st.integers(1, 9))
+def test_labels_are_found_as_a_dictionary_finds_them(
+    labels: list[tuple[int, int]], captures: list[tuple[int, int]], parts: int, block: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "_BLOCK", block)
+        found = matching.match(halves(labels, parts), halves(captures, parts))
+    bits = (len(labels) + len(captures)).bit_length()  # what numbers the entries is no part of an id
+    labels, captures = ([(high >> bits, low) for high, low in side] for side in (labels, captures))
+    last = {id: number for number, id in enumerate(labels)}
+    first = {id: number for number, id in reversed(list(enumerate(labels)))}
+    assert found.last.tolist() == [last.get(id, -1) for id in captures]
+    assert found.first.tolist() == [first.get(id, -1) for id in captures]
+    assert found.duplicate_labels == len(labels) - len(set(labels))
+    assert found.duplicate_captures == len(captures) - len(set(captures))
+    assert found.labels_without_capture == len(set(labels) - set(captures))
+
+
+def halves(ids: list[tuple[int, int]], parts: int) -> list[tuple[Any, Any]]:
+    both = np.array(ids, np.uint64).reshape(-1, 2)
+    return [(part[:, 0], part[:, 1]) for part in np.array_split(both, parts)]
