@@ -120,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         _window_arguments,
         _run_arguments,
         _refresh_arguments,
+        _clean_arguments,
         _baseline_arguments,
         _demo_arguments,
         _import_arguments,
@@ -169,6 +170,18 @@ def _refresh_arguments(commands: _Commands) -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="tell which windows are due, and run none")
     _add_work(parser)
     parser.set_defaults(command=_refresh)
+    return parser
+
+
+def _clean_arguments(commands: _Commands) -> argparse.ArgumentParser:
+    parser = commands.add_parser("clean", help="remove prepared hours that no later window touches")
+    _add_monitor(parser)
+    parser.add_argument(
+        "--older-than",
+        metavar="DURATION",
+        help="remove those older than this, as P30D (default: those before the windows that are scheduled from now on)",
+    )
+    parser.set_defaults(command=_clean)
     return parser
 
 
@@ -368,6 +381,21 @@ def _refresh(given: argparse.Namespace) -> int:
         return FAILED
     codes = {STRICT[one["after"]["status"]] for one in told["windows"] if one["after"]}
     return min(codes - {DONE}, default=DONE) if given.strict else DONE
+
+
+def _clean(given: argparse.Namespace) -> int:
+    from datetime import UTC, datetime
+
+    from airflow_mq_provider.window import parse_delay
+
+    monitor = _monitor(given)
+    older_than = None if given.older_than is None else parse_delay(given.older_than, field="--older-than")
+    from airflow_mq_provider import run
+    from airflow_mq_provider.retention import clean
+
+    told = clean(monitor, run.storage_for(monitor), now=datetime.now(UTC), older_than=older_than)
+    _answer(given, told, lambda: _cleaned(told))
+    return DONE
 
 
 def _baseline(given: argparse.Namespace) -> int:
@@ -668,6 +696,15 @@ def _refreshed(told: Mapping[str, Any]) -> list[str]:
         if code in others
     ]
     return lines
+
+
+def _cleaned(told: Mapping[str, Any]) -> list[str]:
+    removed = _count(told, "removed", "prepared hours removed")
+    return [
+        f"{told['monitor']}: {removed}, {told['removed_bytes'] / 1e6:,.1f} MB; {told['kept']:,} kept",
+        f"before        {told['before']}",
+        f"where         {told['prepared_hours']}",
+    ]
 
 
 def _share(coverage: float | None) -> str:

@@ -1,13 +1,24 @@
-"""How long prepared hours stay: what a run keeps for those after it.
+"""How long prepared hours stay: what a run keeps for those after it, and what `clean` takes away.
 
 Nothing here is ever needed for a right answer: an hour that is gone is read again.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow_mq_provider.engines.hours import CAPTURES, LABELS
+from airflow_mq_provider.engines.prepared import reading_digest, useless
 from airflow_mq_provider.engines.task import PreparedPlace
+from airflow_mq_provider.exceptions import WindowError
 from airflow_mq_provider.monitor import BatchTransformInput, ModelQualityMonitor
-from airflow_mq_provider.window import Window, parse_delay
+from airflow_mq_provider.quality.records import reading
+from airflow_mq_provider.storage import Storage, StoredObject, join
+from airflow_mq_provider.window import Window, format_time, parse_delay, parse_offset
+
+_LEFT_OVER = 3600.0
+"""Seconds after which nobody writes any more what is written half."""
 
 
 def prepared_place(monitor: ModelQualityMonitor, window: Window) -> PreparedPlace | None:
@@ -21,7 +32,56 @@ def prepared_place(monitor: ModelQualityMonitor, window: Window) -> PreparedPlac
     return PreparedPlace(monitor.prepared_root, min(window.start, window.scheduled_time - retention))
 
 
+def clean(
+    monitor: ModelQualityMonitor, storage: Storage, *, now: datetime, older_than: timedelta | None = None
+) -> dict[str, Any]:
+    """Remove the prepared hours that no window scheduled from ``now`` on will touch, or all that are ``older_than`` that.
+
+    Those of an earlier definition go too, and what writers left that were killed. Returns how many there were, and their bytes.
+
+    Raises:
+        WindowError: the monitor has no start offset, so how far its windows reach back is not known, and nothing was given.
+        InputError: what is there cannot be listed.
+        OutputError: it cannot be deleted.
+    """
+    before = now - older_than if older_than is not None else now + _reach(monitor)
+    kept = _uses_hours(monitor) and bool(
+        parse_delay(monitor.prepared_hours_retention, field="prepared_hours_retention")
+    )
+    removed: list[StoredObject] = []
+    standing = 0
+    for side in (CAPTURES, LABELS):
+        folder = join(monitor.prepared_root, side)
+        digest = reading_digest(side, reading(monitor), keep_lines=monitor.keep_rejected == "lines") if kept else None
+        listed = list(storage.list(folder))
+        standing += len(listed)
+        removed += [one for one in listed if useless(one.key, before=before, digest=digest)]
+        storage.sweep(folder, deep=False, older_than=_LEFT_OVER)
+    storage.delete([one.uri for one in removed])
+    return {
+        "monitor": monitor.name,
+        "prepared_hours": monitor.prepared_root,
+        "before": format_time(before),
+        "removed": len(removed),
+        "removed_bytes": sum(one.size for one in removed),
+        "kept": standing - len(removed),
+    }
+
+
 def _uses_hours(monitor: ModelQualityMonitor) -> bool:
     """Whether runs of the monitor are made of hours: see `engines.by_hour.serves`."""
     scripted = monitor.sagemaker is not None and monitor.sagemaker.record_preprocessor_source_uri is not None
     return not (scripted or monitor.keep_merged or isinstance(monitor.input, BatchTransformInput))
+
+
+def _reach(monitor: ModelQualityMonitor) -> timedelta:
+    """How far, backwards, a window starts from its scheduled time."""
+    offset = monitor.input.start_time_offset
+    if offset is None:
+        raise WindowError(
+            expected="a monitor with a start_time_offset, or how old prepared hours may become",
+            came="neither: its windows start with the data interval, whose length the monitor does not say",
+            where=f"monitor {monitor.name!r}",
+            next_step="say how old they may become: --older-than P7D",
+        )
+    return parse_offset(offset, field="start_time_offset")

@@ -221,18 +221,20 @@ class Storage:
             for start in range(0, len(all_keys), _DELETE_BATCH):
                 self._delete_s3(bucket, all_keys[start : start + _DELETE_BATCH])
 
-    def sweep(self, folder: str, *, deep: bool) -> None:
+    def sweep(self, folder: str, *, deep: bool, older_than: float = 0.0) -> None:
         """Remove what local writes left half done in a folder, and with `deep` below it, when their process was killed.
 
-        Such leftovers are in no listing. Only the one who owns the folder may call this: a write under way would fail.
-        S3 keeps nothing of a write that did not end.
+        Such leftovers are in no listing. Only the one who owns the folder may call this: a write under way would fail. Where
+        others write there, leave out what is not `older_than` so many seconds. S3 keeps nothing of a write that did not end.
         """
         if is_s3(folder):
             return
         for path, folders, names in os.walk(os.fsencode(local_path(folder))):
             for name in filter(_UNFINISHED.fullmatch, names):
+                leftover = os.path.join(path, name)
                 with suppress(FileNotFoundError):
-                    os.unlink(os.path.join(path, name))
+                    if not older_than or time.time() - os.stat(leftover).st_mtime > older_than:
+                        os.unlink(leftover)
             if not deep:
                 folders.clear()
 

@@ -325,7 +325,8 @@ class _Window:
     def came(self) -> NDArray[np.int32]:
         """In which hour the first label of each capture was collected; `NEVER` where there is none."""
         # the last of these is what -1 finds
-        return np.append(self.label_hours, np.int32(NEVER))[self.matches.first]
+        hours: NDArray[np.int32] = np.append(self.label_hours, np.int32(NEVER))[self.matches.first]
+        return hours
 
     def of_captures(self, name: str) -> NDArray[Any]:
         """A column of the captures that has an entry for each."""

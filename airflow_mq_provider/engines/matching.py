@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,8 +31,8 @@ class Matches:
         labels_without_capture: distinct ids of labels that no capture has.
     """
 
-    last: NDArray[np.int32]
-    first: NDArray[np.int32]
+    last: NDArray[np.signedinteger[Any]]
+    first: NDArray[np.signedinteger[Any]]
     duplicate_labels: int
     duplicate_captures: int
     labels_without_capture: int
@@ -59,7 +59,8 @@ def match(
     entries |= np.arange(count, dtype=np.uint64)
     entries.sort()
 
-    last = np.full(capture_count, -1, np.int32)
+    kind: type[np.signedinteger[Any]] = np.int32 if label_count < 1 << 31 else np.int64
+    last: NDArray[np.signedinteger[Any]] = np.full(capture_count, -1, kind)
     differing: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     duplicate_labels = duplicate_captures = without_capture = 0
     start = 0
@@ -74,7 +75,7 @@ def match(
         lead = block >> bits
         np.not_equal(lead[1:], lead[:-1], out=new[1:])
         other = half[1:] != half[:-1]
-        if (other & ~new[1:]).any():  # one ids' leading bits are another's: the other half tells them apart
+        if (other & ~new[1:]).any():  # the leading bits of one id are another's: the other half tells them apart
             order = np.lexsort((which, half, lead))
             which, half = which[order], half[order]
             other = half[1:] != half[:-1]

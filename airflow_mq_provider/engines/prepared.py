@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any, Final, TypeVar
 
@@ -97,6 +97,15 @@ def hour_folders(objects: Iterable[Input], digest: str) -> list[HourFolder]:
 
 
 _NAME: Final = re.compile(r"(\d{4}-\d\d-\d\d-\d\d)-([0-9a-f]{16})-[0-9a-f]{32}")
+
+
+def useless(name: str, *, before: datetime, digest: str | None) -> bool:
+    """Whether a prepared hour of that name lies before a time, or is of another reading than that of the digest.
+
+    Whatever has a name of another form is not of this package, and is let be.
+    """
+    matched = _NAME.fullmatch(name)
+    return matched is not None and (matched[1] < _stem(hour_folder(before)) or matched[2] != digest)
 
 
 def _stem(hour: str) -> str:

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from airflow_mq_provider.engines import by_hour
-from airflow_mq_provider.engines.hours import CAPTURES, LABELS
+from airflow_mq_provider.engines.hours import CAPTURES, LABELS, capture_hour, label_hour
+from airflow_mq_provider.engines.prepared import FORMAT, encoded
 from airflow_mq_provider.engines.task import MISMATCH
 from airflow_mq_provider.exceptions import OutputError
+from airflow_mq_provider.quality.lines import Block, lines_of
+from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import hour_folder
-from tests.prepared_world import HOUR, PROBLEMS, as_it_was, busy, prepared, result, run
+from tests.prepared_world import HOUR, PROBLEMS, VALUES, as_it_was, busy, prepared, result, run, set_up
 from tests.world import T, World, capture_line, label_line
 
 
@@ -113,6 +117,29 @@ def test_a_file_that_comes_late_into_an_old_hour_is_noticed_and_replaces_what_wa
     world.captures(capture_line("b", "0.9"), name="late.jsonl")
     assert run(world)["report.json"]["merge"]["matched"] == 2
     assert len(prepared(world, CAPTURES)) == 1
+
+
+PINNED = {
+    "BinaryClassification": "3212e62aeb398bd7",
+    "MulticlassClassification": "87e0d581902837cf",
+    "Regression": "a66a6b1ef0e7ab59",
+}
+
+
+@pytest.mark.parametrize("problem_type", PROBLEMS)
+def test_the_bytes_of_an_hour_are_these_as_long_as_the_format_is(problem_type: str) -> None:
+    """Other bytes mean that lines or columns say something else than those that stand prepared: raise `FORMAT` with them."""
+    how = reading(set_up(World(Storage(), "/nowhere", "local"), problem_type).monitor())
+    predicted, actual = VALUES[problem_type]
+    captures = [capture_line(f"c{number}", text) for number, text in enumerate(predicted)]
+    captures += [capture_line("", "1"), capture_line("several", "\n".join(predicted[:2]))]
+    labels = [label_line(f"c{number}", text, country="de") for number, text in enumerate(actual)] + [
+        label_line("", "1")
+    ]
+    captured, labelled = (lines_of([Block("/a", 1, b"\n".join(lines))]) for lines in (captures, labels))
+    data = encoded(capture_hour([captured], how, {"/a": 0}, keep_lines=True), "its name")
+    data += encoded(label_hour([labelled], how, keep_lines=True), "its name")
+    assert (FORMAT, xxhash.xxh3_64_hexdigest(data)) == (1, PINNED[problem_type])
 
 
 @pytest.mark.parametrize(
