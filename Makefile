@@ -9,7 +9,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-system test-lowest check format readme bench constraints clean
+.PHONY: help venv demo ui test test-system test-fleet test-lowest check format readme bench constraints clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test: $(READY) ## run the tests on two processes
 
 test-system: $(READY) ## run what needs a whole Airflow: scheduler, executor, triggerer and API server
 	$(BIN)/python -m pytest -m system tests/system $(ARGS)
+
+# FLEET_TASKS=1 makes one task of each monitor instead of two
+test-fleet: $(READY) ## judge a folder of 500 monitors by a real scheduler, which takes too long for every change
+	FLEET_MONITORS=500 $(BIN)/python -m pytest -m system -s tests/system/test_fleet.py $(ARGS)
 
 # The lowest versions that pyproject.toml admits, with the companions of their time: an environment of its own.
 LOWEST := .venv-lowest

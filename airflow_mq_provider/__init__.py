@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_mq_provider.dag import ModelQualityTaskGroup, model_quality_dag
+    from airflow_mq_provider.dag import ModelQualityTaskGroup, model_quality_dag, model_quality_fleet_dag
     from airflow_mq_provider.exceptions import ModelQualityError
     from airflow_mq_provider.monitor import (
         BatchTransformInput,
@@ -38,6 +38,7 @@ __all__ = [
     "SageMakerSettings",
     "__version__",
     "model_quality_dag",
+    "model_quality_fleet_dag",
 ]
 
 _HOMES = {
@@ -52,6 +53,7 @@ _HOMES = {
     "ParquetFormat": "monitor",
     "SageMakerSettings": "monitor",
     "model_quality_dag": "dag",
+    "model_quality_fleet_dag": "dag",
 }
 
 

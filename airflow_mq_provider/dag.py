@@ -1,4 +1,4 @@
-"""A monitor as a DAG, or as a group of tasks in a DAG of one's own."""
+"""A monitor as a DAG, or as a group of tasks in a DAG of one's own; a folder of monitors as one DAG."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ from airflow.sdk import DAG, Param, TaskGroup
 
 from airflow_mq_provider.airflow_internals import of_airflow
 from airflow_mq_provider.exceptions import ModelQualityError
-from airflow_mq_provider.hooks.task_context import PARAM_AS_OF, check_choices
+from airflow_mq_provider.hooks.task_context import NAME_OF_MONITOR, PARAM_AS_OF, check_choices, is_handed_over
+from airflow_mq_provider.operators.fleet import MonitorFolderOperator, fleet_alias
 from airflow_mq_provider.operators.model_quality import (
     EnforceVerdictOperator,
     GroundTruthMergeOperator,
@@ -30,7 +32,7 @@ from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruth
 from airflow_mq_provider.window import PARAM_END, PARAM_START, parse_offset
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator, Context, XComArg
+    from airflow.sdk import AssetAlias, BaseOperator, Context, XComArg
 
     from airflow_mq_provider.monitor import ModelQualityMonitor
 
@@ -92,11 +94,14 @@ def monitoring_tasks(
     region_name: str | None = None,
     verify: bool | str | None = None,
     botocore_config: dict[str, Any] | None = None,
+    merge_apart: bool = True,
+    reports: AssetAlias | None = None,
 ) -> XComArg:
     """Make the tasks of a monitor in the DAG or group of the surrounding ``with``, and return the analysis's result.
 
     They are ``wait_for_captures`` and ``wait_for_ground_truth`` where asked for, ``merge_ground_truth``, ``analyze_quality``,
-    ``notify_quality`` where somebody is to be told, and ``enforce_verdict`` where the verdict is to count.
+    ``notify_quality`` where somebody is to be told, and ``enforce_verdict`` where the verdict is to count. In a group that is mapped
+    over monitors, Airflow's pages show the monitor's name at each.
 
     Args:
         monitor: As of `GroundTruthMergeOperator`.
@@ -125,6 +130,9 @@ def monitoring_tasks(
         region_name: Another region than the connection's.
         verify: How certificates are verified, where not as the connection says.
         botocore_config: Further settings of S3 clients.
+        merge_apart: Whether the merge is a task of its own; else ``analyze_quality`` merges first, on Airflow's worker: the same
+            report by one task.
+        reports: As of `QualityAnalysisOperator`.
 
     Raises:
         ModelQualityError: a choice that is none; with ``compute="sagemaker"`` a monitor without a role, or on local disks.
@@ -145,34 +153,53 @@ def monitoring_tasks(
         "botocore_config": botocore_config,
     }
     work: dict[str, Any] = {"engine": engine, "workers": workers, "spark_conn_id": spark_conn_id}
+    if not merge_apart and (merge_operator is not None or compute != "airflow"):
+        raise ModelQualityError(
+            expected="merge_apart=False only where the analysis may merge, on Airflow's worker",
+            came="a merge_operator" if merge_operator is not None else f"compute={compute!r}",
+            where="merge_apart",
+            next_step="leave one of the two out",
+        )
+    mapped = is_handed_over(monitor)
+    # a monitor that is merged is analyzed next: else all would be merged before the first verdict
+    named = {"map_index_template": _OF_MONITOR, "weight_rule": "upstream"} if mapped else {}
     sensors, as_of = _sensors(
         monitor,
         captures=wait_for_captures,
         labels=wait_for_ground_truth,
         coverage=ground_truth_coverage,
         counting=work,
-        waiting=connection | ({} if deferrable else {"mode": "reschedule"}),
+        waiting=connection | named | ({} if deferrable else {"mode": "reschedule"}),
     )
     on_sagemaker = {"merge_on": merge_on, "deferrable": deferrable, "max_runtime": max_runtime and max_runtime / 2}
-    merge, analyze = _work(
+    tasks = _work(
         compute,
         merge_operator,
+        merge_apart,
+        reports,
         monitor=monitor,
         as_of=as_of,
+        **named,
         **connection,
-        **({"execution_timeout": max_runtime / 2} if max_runtime else {}),
+        **({"execution_timeout": max_runtime / (2 if merge_apart else 1)} if max_runtime else {}),
         work={**work, **(on_sagemaker if compute == "sagemaker" else {})},
     )
-    for before, after in pairwise([*sensors, merge]):
+    for before, after in pairwise([*sensors, tasks[0]]):
         before >> after
-    result: XComArg = analyze.output
+    result: XComArg = tasks[-1].output
+    told: dict[str, Any] = {"verdict": result, **(named | {"map_index_template": _OF_VERDICT} if mapped else {})}
     if notify is not None:
-        QualityNotificationOperator(task_id="notify_quality", verdict=result, notifier=notify)
+        QualityNotificationOperator(task_id="notify_quality", notifier=notify, **told)
     if (on_violation, on_not_judged) != ("continue", "continue"):
         EnforceVerdictOperator(
-            task_id="enforce_verdict", verdict=result, on_violation=on_violation, on_not_judged=on_not_judged
+            task_id="enforce_verdict", on_violation=on_violation, on_not_judged=on_not_judged, **told
         )
     return result
+
+
+_OF_MONITOR = f"{{{{ {NAME_OF_MONITOR} | default(task.monitor.name) }}}}"
+"""What pages show at a task that is mapped over monitors: by its argument while it runs (Airflow 3.1 on), then by what it found."""
+_OF_VERDICT = f"{{{{ {NAME_OF_MONITOR} | default(task.verdict.monitor) }}}}"
 
 
 def _sensors(
@@ -197,18 +224,56 @@ def _sensors(
 
 
 def _work(
-    compute: str, merge_operator: Callable[..., Any] | None, *, work: Mapping[str, Any], **arguments: Any
-) -> tuple[Any, Any]:
-    """Make the two tasks that do the work, on Airflow's workers, on SageMaker's machines, or the merge on a cluster."""
-    merging: type[Any] = GroundTruthMergeOperator
-    analyzing: type[Any] = QualityAnalysisOperator
+    compute: str,
+    merge_operator: Callable[..., Any] | None,
+    merge_apart: bool,
+    reports: AssetAlias | None,
+    *,
+    work: Mapping[str, Any],
+    **arguments: Any,
+) -> list[Any]:
+    """Make the tasks that do the work, on Airflow's workers, on SageMaker's machines, or the merge on a cluster."""
+    merging: Callable[..., Any] = GroundTruthMergeOperator
+    analyzing: Callable[..., Any] = partial(QualityAnalysisOperator, reports=reports)
     if compute == "sagemaker":
         merging, analyzing = SageMakerGroundTruthMergeOperator, SageMakerQualityAnalysisOperator
+    if not merge_apart:
+        return [analyzing(task_id="analyze_quality", **arguments, **work)]
     if merge_operator is not None:
         merge = merge_operator(task_id="merge_ground_truth", **arguments)
     else:
         merge = merging(task_id="merge_ground_truth", **arguments, **work)
-    return merge, analyzing(task_id="analyze_quality", handover=merge.output, **arguments, **work)
+    return [merge, analyzing(task_id="analyze_quality", handover=merge.output, **arguments, **work)]
+
+
+def fleet_tasks(folder: str, *, group_id: str = "judge", **arguments: Any) -> XComArg:
+    """Make ``list_monitors``, and the group that is mapped over what it finds, in the DAG of the surrounding ``with``.
+
+    Each monitor of the folder gets the tasks of `monitoring_tasks` when a run has listed it, so a file that is added counts from the next
+    run on. What is wrong with one monitor fails its own tasks; the others get their verdicts, and the run is a failed one.
+
+    Args:
+        folder: As of `MonitorFolderOperator`.
+        group_id: The group's id; its tasks are called ``<group_id>.<task>``.
+        **arguments: Those of `monitoring_tasks`; the connection is that of the folder too.
+    """
+    # imported here: it loads Airflow's standard provider, which no other DAG file of ours needs
+    from airflow.sdk import task_group
+
+    connection = {
+        name: arguments[name]
+        for name in ("aws_conn_id", "region_name", "verify", "botocore_config")
+        if name in arguments
+    }
+    listed = MonitorFolderOperator(task_id="list_monitors", folder=folder, **connection)
+    found: list[XComArg] = []
+
+    @task_group(group_id=group_id, tooltip="one monitor of the folder")
+    def judge(monitor: Any) -> None:
+        found.append(monitoring_tasks(monitor, reports=fleet_alias(folder), **arguments))
+
+    judge.expand(monitor=listed.output)
+    return found[0]
 
 
 def model_quality_dag(
@@ -278,15 +343,13 @@ def model_quality_dag(
         ModelQualityError: a choice that is none, or no DAG id can be made of the monitor's path.
         OffsetError: a duration that is none.
     """
-    made = DAG(
+    made = _dag(
         dag_id or _dag_id(monitor),
-        schedule=_timetable(schedule),
+        _documentation(monitor),
+        schedule=schedule,
         start_date=start_date,
         catchup=catchup,
         max_active_runs=max_active_runs or (SIDE_BY_SIDE if wait_for_ground_truth is not None else 1),
-        params=run_params() | dict(dag.pop("params", None) or {}),
-        default_args=RETRIES | dict(dag.pop("default_args", None) or {}),
-        doc_md=dag.pop("doc_md", None) or _documentation(monitor),
         **dag,
     )
     # Airflow takes the file of whoever called DAG() for the DAG's own; that is the file which called this function.
@@ -316,6 +379,112 @@ def model_quality_dag(
     return made
 
 
+def model_quality_fleet_dag(
+    folder: str,
+    *,
+    schedule: Any = None,
+    start_date: datetime | None = None,
+    dag_id: str | None = None,
+    catchup: bool = False,
+    max_active_runs: int | None = None,
+    on_violation: str = "continue",
+    on_not_judged: str = "continue",
+    notify: Callable[[Context], None] | None = None,
+    wait_for_captures: str | None = None,
+    wait_for_ground_truth: str | None = None,
+    ground_truth_coverage: float = 0.95,
+    deferrable: bool = True,
+    max_runtime: timedelta | None = None,
+    merge_apart: bool = True,
+    engine: str | None = None,
+    workers: int | None = 1,
+    aws_conn_id: str | None = "aws_default",
+    region_name: str | None = None,
+    verify: bool | str | None = None,
+    botocore_config: dict[str, Any] | None = None,
+    **dag: Any,
+) -> DAG:
+    """Return a DAG that judges every monitor of a folder, window by window; the folder is listed by each run.
+
+    A file that is added, changed or removed counts from the next run on, without a deployment; nothing is read when the DAG is parsed.
+    One bad file fails its own tasks, by name, and so the run; the others get their verdicts. docs/fleet.md tells how many monitors a
+    DAG can have, and what bounds how many are judged at a time.
+
+    Args:
+        folder: The path or URI of a folder of YAML and JSON files, one monitor each, with names of their own; as of
+            `MonitorFolderOperator`.
+        schedule: As of `model_quality_dag`, and the same for all monitors; one cadence is one folder.
+        start_date: As of `model_quality_dag`, like what follows.
+        dag_id: The folder's name unless given.
+        catchup: Whether windows since the start date are judged when the DAG is first switched on.
+        max_active_runs: One at a time unless given; 16 where runs wait for labels.
+        on_violation: ``continue`` or ``fail``, for each monitor by itself.
+        on_not_judged: ``continue``, ``fail`` or ``skip``.
+        notify: A `ModelQualityNotifier`, which tells of each monitor by itself.
+        wait_for_captures: How long after the scheduled time to wait for captures; a sensor for each monitor.
+        wait_for_ground_truth: How long after the scheduled time to wait for labels; a sensor for each monitor.
+        ground_truth_coverage: The share of labelled captures that is enough.
+        deferrable: Whether sensors wait in the triggerer.
+        max_runtime: The longest one monitor may take.
+        merge_apart: Whether the merge is a task of its own. Without it a monitor is one task, which halves what Airflow spends on starting
+            tasks, and a retry merges again.
+        engine: ``local``, ``reference``; by default the setting ``[model_quality] engine``.
+        workers: Processes of the local engine in one task: one, since many tasks run side by side. None takes the setting.
+        aws_conn_id: The connection for S3, the folder's and the monitors'.
+        region_name: Another region than the connection's.
+        verify: How certificates are verified, where not as the connection says.
+        botocore_config: Further settings of S3 clients.
+        **dag: Further arguments of Airflow's `DAG`: ``max_active_tasks``, tags, default_args (two retries unless they say otherwise;
+            ``pool`` among them), callbacks.
+
+    Raises:
+        ModelQualityError: a choice that is none, or no DAG id can be made of the folder's path.
+        OffsetError: a duration that is none.
+    """
+    made = _dag(
+        dag_id or _dag_id(folder.rstrip("/")),
+        f"### A fleet of monitors\n\nThey are declared in the files of `{folder}`, which is listed by each run.\n\n{_BY_HAND}",
+        schedule=schedule,
+        start_date=start_date,
+        catchup=catchup,
+        max_active_runs=max_active_runs or (SIDE_BY_SIDE if wait_for_ground_truth is not None else 1),
+        **dag,
+    )
+    made.fileloc = sys._getframe(1).f_code.co_filename
+    with made:
+        fleet_tasks(
+            folder,
+            on_violation=on_violation,
+            on_not_judged=on_not_judged,
+            notify=notify,
+            wait_for_captures=wait_for_captures,
+            wait_for_ground_truth=wait_for_ground_truth,
+            ground_truth_coverage=ground_truth_coverage,
+            deferrable=deferrable,
+            max_runtime=max_runtime,
+            merge_apart=merge_apart,
+            engine=engine,
+            workers=workers,
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            verify=verify,
+            botocore_config=botocore_config,
+        )
+    return made
+
+
+def _dag(dag_id: str, documentation: str, *, schedule: Any, **dag: Any) -> DAG:
+    """Return an empty DAG with what all of ours share: intervals, the params of a run, retries."""
+    return DAG(
+        dag_id,
+        schedule=_timetable(schedule),
+        params=run_params() | dict(dag.pop("params", None) or {}),
+        default_args=RETRIES | dict(dag.pop("default_args", None) or {}),
+        doc_md=dag.pop("doc_md", None) or documentation,
+        **dag,
+    )
+
+
 def _check_compute(monitor: Any, compute: str, merge_on: str, *, waits: bool) -> None:
     """Refuse what cannot be run where it is asked for; of a monitor in a file, when its tasks run."""
     if compute not in COMPUTE:
@@ -342,7 +511,7 @@ def _check_compute(monitor: Any, compute: str, merge_on: str, *, waits: bool) ->
             where="wait_for_ground_truth",
             next_step="give merge_on='airflow', which reads labels up to the time at which the sensor was satisfied",
         )
-    if not isinstance(monitor, str):
+    if not (isinstance(monitor, str) or is_handed_over(monitor)):
         from airflow_mq_provider.monitor import ModelQualityMonitor
         from airflow_mq_provider.sagemaker.processing import refuse_on_sagemaker
 
@@ -395,7 +564,7 @@ def _dag_id(monitor: ModelQualityMonitor | str) -> str:
         raise ModelQualityError(
             expected="a path whose name, without ending, can be the DAG's id",
             came=repr(monitor),
-            where="model_quality_dag",
+            where="the DAG's monitor or folder",
             next_step="give it a dag_id",
         )
     return stem

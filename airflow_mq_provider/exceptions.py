@@ -3,6 +3,7 @@
     ModelQualityError
     ├── MonitorError         a declaration that cannot be a monitor; lists every fault by its field
     │   └── RequestError     a valid monitor that SageMaker would refuse; lists every fault by its field
+    ├── FleetError           a monitor's file that cannot be judged beside the others of its folder
     ├── WindowError          no window can be made: offsets, interval or times
     │   └── OffsetError      an offset that rule W2 refuses
     ├── InputError           captures, labels, a baseline or a constraints file that cannot be read
@@ -66,6 +67,10 @@ class RequestError(MonitorError):
     """What SageMaker would refuse, or understand otherwise; found before it is asked. ``faults`` as of a monitor."""
 
     expectation = "what SageMaker can run"
+
+
+class FleetError(ModelQualityError):
+    """A monitor's file that cannot be judged beside the others of its folder, whatever it declares."""
 
 
 class WindowError(ModelQualityError, ValueError):

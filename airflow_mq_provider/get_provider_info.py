@@ -35,7 +35,7 @@ def get_provider_info() -> dict[str, Any]:
             },
         ],
         "operators": _modules(
-            "operators", "sagemaker_compute", "stepwise", own=("refresh", "spark_on_aws", "spark_submit")
+            "operators", "sagemaker_compute", "stepwise", own=("fleet", "refresh", "spark_on_aws", "spark_submit")
         ),
         "sensors": _modules("sensors"),
         "hooks": _modules("hooks"),

@@ -639,18 +639,28 @@ class ModelQualityMonitor(_Declared):
         where = os.path.abspath(_path_of_file_uri(text) if text.startswith("file://") else text)
         try:
             with open(where, "rb") as file:
-                content = file.read().decode("utf-8-sig")
+                content = file.read()
         except OSError as error:
             raise MonitorError(
                 [f"cannot be read: {error.strerror}"], where=where, next_step="give the path of a monitor's file"
             ) from None
+        return cls.from_bytes(content, where)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str) -> Self:
+        """The monitor that the content of a YAML or JSON file declares, as of `from_text`.
+
+        Raises:
+            MonitorError: it is no UTF-8, or declares no monitor; every fault, each by its field.
+        """
+        try:
+            return cls.from_text(content.decode("utf-8-sig"), source)
         except UnicodeDecodeError as error:
             raise MonitorError(
                 [f"is no UTF-8: {error.reason} at byte {error.start}"],
-                where=where,
+                where=source,
                 next_step="save it as UTF-8 text",
             ) from None
-        return cls.from_text(content, where)
 
     @classmethod
     def from_text(cls, text: str, source: str) -> Self:

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_mq_provider.exceptions import (
+    FleetError,
     ModelMonitorClosedError,
     ModelQualityError,
     MonitorError,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: the param of a DAG run that says up to when labels are read
 PARAM_AS_OF = "as_of"
+#: what a task puts into its context for its ``map_index_template``: before Airflow 3.1 that sees no resolved argument
+NAME_OF_MONITOR = "model_quality_monitor"
 #: the section of Airflow's configuration, described in get_provider_info.py
 SECTION = "model_quality"
 
@@ -72,36 +75,57 @@ class OpenedMonitor:
 def declaration(monitor: ModelQualityMonitor | Declaration) -> Declaration:
     """Return a monitor as a template field holds it: its fields as plain JSON, so that Airflow renders and shows each one.
 
-    The path or URI of a file stays text.
+    The path or URI of a file stays text, and what another task hands over stays Airflow's stand-in for it.
     """
-    if isinstance(monitor, str):
-        return monitor
+    if isinstance(monitor, str) or is_handed_over(monitor):
+        return monitor  # type: ignore[return-value] # Airflow resolves the stand-in before the task runs
     if isinstance(monitor, Mapping):
         return dict(monitor)
     return monitor.model_dump(mode="json", exclude_defaults=True)
 
 
+def is_handed_over(monitor: object) -> bool:
+    """Whether a monitor is told only by another task, when a run comes to it: the element that a group is mapped over."""
+    return hasattr(monitor, "resolve")  # of all stand-ins of Airflow's, whose common class is internal
+
+
 def read_monitor(task: MonitorTask, context: Context) -> ModelQualityMonitor:
     """Return the task's monitor, whole and validated.
 
-    A monitor that is a path is read now: an absolute path or URI as it is, another one below the folder of the DAG file.
-    Templates in it are rendered like those of the task's own arguments.
+    A monitor that is a path is read now: an absolute path or URI as it is, another one below the folder of the DAG file. So is
+    the file of a member of a fleet. Templates in it are rendered like those of the task's own arguments.
 
     Raises:
         MonitorError: the declaration is none; every fault is named.
+        FleetError: it is a member of a fleet that cannot be judged beside the others.
         InputError: the file cannot be read.
     """
+    from airflow_mq_provider.fleet import Member, is_member
     from airflow_mq_provider.hooks.model_quality import storage_for
     from airflow_mq_provider.monitor import ModelQualityMonitor
 
-    if not isinstance(task.monitor, str):
-        return ModelQualityMonitor.model_validate(task.monitor)
-    source = monitor_file(task.monitor, folder=context["dag"].folder)
+    declared = task.monitor
+    if is_member(declared):
+        member = Member.from_dict(declared)
+        name_task(context, member.name)
+        if member.error is not None:
+            raise member.error
+        declared = member.file
+    if not isinstance(declared, str):
+        return ModelQualityMonitor.model_validate(declared)
+    source = monitor_file(declared, folder=context["dag"].folder)
     storage, _ = storage_for([source], **connection_of(task))
-    monitor = ModelQualityMonitor.from_text(storage.read(source).decode(), source)
+    monitor = ModelQualityMonitor.from_bytes(storage.read(source), source)
+    name_task(context, monitor.name)
     if monitor.has_templates:
         monitor = monitor.render(lambda text: str(task.render_template(text, context)))
     return monitor
+
+
+def name_task(context: Context, monitor: str) -> None:
+    """Have Airflow's pages show a monitor's name at the task, where it is mapped over monitors."""
+    given: Any = context  # a dict of what Airflow knows, to which tasks may add
+    given[NAME_OF_MONITOR] = monitor
 
 
 def open_monitor(task: MonitorTask, context: Context, window: Window | None = None) -> OpenedMonitor:
@@ -255,7 +279,7 @@ def failing_for_good() -> Iterator[None]:
 
     try:
         yield
-    except (MonitorError, WindowError, ScriptError, ModelMonitorClosedError) as error:
+    except (MonitorError, FleetError, WindowError, ScriptError, ModelMonitorClosedError) as error:
         raise of_airflow("AirflowFailException")(str(error)) from error
 
 

@@ -21,6 +21,7 @@ from airflow_mq_provider.hooks.task_context import (
     engine_and_workers,
     failing_for_good,
     memory_limit,
+    name_task,
     open_monitor,
     progress_log,
     run_as_of,
@@ -231,6 +232,8 @@ class QualityAnalysisOperator(ReportingOperator, MonitorOperator):
         handover: What `GroundTruthMergeOperator` returned. Without it, or where it is of another window or definition, or its
             merged rows are gone since a report has been made of them, this task merges first.
         as_of: As of `GroundTruthMergeOperator`, and counts only where there is no hand-over.
+        reports: The outlet by which the event reaches the monitor's asset, where another task tells which monitor it is; by default
+            `reports_of` the monitor.
         **kwargs: As of `GroundTruthMergeOperator`.
     """
 
@@ -242,9 +245,10 @@ class QualityAnalysisOperator(ReportingOperator, MonitorOperator):
         monitor: ModelQualityMonitor | Declaration,
         handover: Mapping[str, Any] | XComArg | None = None,
         as_of: Mapping[str, str] | XComArg | None = None,
+        reports: AssetAlias | None = None,
         **kwargs: Any,
     ) -> None:
-        outlets = [*(kwargs.pop("outlets", None) or []), reports_of(monitor)]
+        outlets = [*(kwargs.pop("outlets", None) or []), reports or reports_of(monitor)]
         super().__init__(monitor=monitor, outlets=outlets, **kwargs)
         self.handover: Any = handover
         self.as_of: Any = as_of
@@ -366,11 +370,12 @@ class EnforceVerdictOperator(BaseOperator):
         self.on_violation = on_violation
         self.on_not_judged = on_not_judged
 
-    def execute(self, context: Context) -> None:  # noqa: ARG002 - all is in the verdict
+    def execute(self, context: Context) -> None:
         """Fail, skip or do nothing."""
         from airflow_mq_provider.airflow_internals import of_airflow
 
         verdict = self.verdict
+        name_task(context, verdict["monitor"])
         told = f"{verdict['monitor']}: {verdict['status']}: {verdict['reason']}. Report: {verdict['report_uri']}"
         self.log.info(told)
         if verdict["status"] == "CompletedWithViolations" and self.on_violation == "fail":
@@ -408,4 +413,5 @@ class QualityNotificationOperator(BaseOperator):
         """Notify, or do nothing where the notifier sees no news in the verdict."""
         from airflow_mq_provider.airflow_internals import notified
 
+        name_task(context, self.verdict["monitor"])
         notified(self.notifier, {**context, "verdict": self.verdict})

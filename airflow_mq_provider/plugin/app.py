@@ -76,7 +76,7 @@ def run(user: User, request: Request, dag_id: str, run_id: str, monitor: str = "
             verdicts = history.of_run(session, dag_id, run_id)
     if not verdicts:
         return _page(pages.message("No report", "This run has judged no model, or has not come so far yet."), 404)
-    return _page(pages.run_page(verdicts, monitor if monitor in verdicts else min(verdicts)))
+    return _page(pages.run_page(verdicts, monitor if monitor in verdicts else pages.worst_first(verdicts)[0]))
 
 
 def report(user: User, request: Request, event: int) -> Response:

@@ -55,6 +55,8 @@ RANGES: Final = (30, 200, 1000)
 """How many of a monitor's latest runs its page shows, to choose from."""
 PROPOSED: Final = (0.95, 0.99)
 """Shares of the labels for which offsets are proposed."""
+BESIDE: Final = 8
+"""How many other monitors of a run stand beside the one whose report is shown; more are folded away."""
 ROWS: Final = 100
 """How many windows its table names."""
 
@@ -603,14 +605,21 @@ def _revisions(one: Judged, metric: str) -> Markup:
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
+def worst_first(verdicts: Mapping[str, Verdict]) -> list[str]:
+    """The monitors that a run judged, those that need somebody first."""
+    return sorted(verdicts, key=lambda monitor: (_ORDER.get(verdicts[monitor].status, 1), monitor))
+
+
 def run_page(verdicts: Mapping[str, Verdict], chosen: str) -> str:
-    """The tab of a DAG run: the report of a monitor, and the way to the others and to the history."""
+    """The tab of a DAG run: the report of a monitor, and the way to the others, the worst first, and to the history."""
     now = verdicts[chosen]
     others = [
-        Markup('<a href="run?{}">{}</a>').format(
-            urlencode({"dag_id": one.dag_id, "run_id": one.run_id, "monitor": monitor}), shown(monitor)
+        Markup('<a href="run?{}"{}>{}</a>').format(
+            urlencode({"dag_id": verdicts[monitor].dag_id, "run_id": verdicts[monitor].run_id, "monitor": monitor}),
+            Markup(' class="bad"') if verdicts[monitor].status == WITH_VIOLATIONS else "",
+            shown(monitor),
         )
-        for monitor, one in sorted(verdicts.items())
+        for monitor in worst_first(verdicts)
         if monitor != chosen
     ]
     bar = Markup(
@@ -621,10 +630,19 @@ def run_page(verdicts: Mapping[str, Verdict], chosen: str) -> str:
         _word(now),
         _address(chosen),
         _report_address(now),
-        Markup("<span>also judged: {}</span>").format(joined(others, ", ")) if others else "",
+        _also_judged(others),
     )
     frame = Markup('<iframe title="Report of {}" src="{}"></iframe>').format(chosen, _report_address(now))
     return _document(f"{chosen}: report", Markup("{}\n{}").format(bar, frame), "whole")
+
+
+def _also_judged(others: Sequence[Markup]) -> Markup:
+    """The way to the other monitors of a run; those of a fleet are too many to stand above its report."""
+    if len(others) > BESIDE:
+        return Markup("<details><summary>also judged: {}</summary><p>{}</p></details>").format(
+            count(len(others), "monitor"), joined(others, ", ")
+        )
+    return Markup("<span>also judged: {}</span>").format(joined(others, ", ")) if others else Markup("")
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------

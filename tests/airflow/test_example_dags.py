@@ -77,6 +77,23 @@ def test_the_refresh_judges_again_what_the_minimal_example_judged(
     assert (report["merge"]["label_coverage"], report["revision"]["number"]) == (1.0, 1)
 
 
+def test_the_fleet_judges_every_monitor_of_its_folder(
+    churn: Churn, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    churn.hours(datetime(2026, 11, 2, tzinfo=UTC), 6)
+    churn.constrained(accuracy=0.5)
+    for name in ("first", "second"):
+        declared = json.dumps(churn.declared(name=f"example-{name}")).encode()
+        Storage().write(join(churn.root, f"monitors/{name}.json"), declared)
+    monkeypatch.setenv("AIRFLOW_VAR_MODEL_QUALITY_ROOT", churn.root)
+    [dag] = load("fleet").values()
+    runs.trigger(dag, logical_date="2026-11-02T06:30:00Z", conf=WINDOW)
+    assert set(runs.finish(dag).values()) == {"success"}
+    for name in ("first", "second"):
+        [event] = runs.asset_events(f"x-model-quality://example-{name}")
+        assert (event["status"], event["records"]) == ("Completed", 48)
+
+
 def test_the_demo_dags_judge_the_demo_windows(
     tmp_path: Path, load: Callable[[str], dict[str, Any]], runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +229,7 @@ def test_an_example_on_a_cluster_judges_a_window(
 
 def test_every_example_is_tested() -> None:
     tested = {
-        "minimal", "with_sensors", "two_cadences", "refresh", "on_sagemaker", "on_sagemaker_compute", "shadow", "demo",
+        "minimal", "with_sensors", "two_cadences", "fleet", "refresh", "on_sagemaker", "on_sagemaker_compute", "shadow", "demo",
         "on_emr_serverless", "on_glue", "on_spark", "on_spark_connect",
     }  # fmt: skip
     retraining = "retrain_on_violation"  # by test_retraining.py

@@ -613,6 +613,27 @@ def test_a_monitor_s_page_shows_revisions_and_how_late_labels_come(
     assert ours(chromium) == []
 
 
+@pytest.mark.parametrize(("monitors", "folded"), [(3, False), (12, True)])
+def test_the_tab_of_a_fleet_leads_to_all_its_monitors_and_names_the_worst_first(
+    airflow_db: None, monitors: int, folded: bool
+) -> None:
+    from airflow_mq_provider.plugin import pages
+
+    verdicts = {}
+    worst, _ = fresh()
+    for name in (fresh()[0], worst, *(fresh()[0] for _ in range(monitors - 2))):
+        put(name, "a-fleet", extra(status="CompletedWithViolations" if name == worst else "Completed"))
+        found = of(name, {"a-fleet"})
+        assert found is not None
+        verdicts[name] = found.windows[0].now
+    first = pages.worst_first(verdicts)
+    assert (first[0], first[1:]) == (worst, sorted(first[1:]))
+    page = pages.run_page(verdicts, first[1])
+    assert re.findall(r"&amp;monitor=([\w-]+)\"", page) == [first[0], *first[2:]]
+    assert ("<details>" in page) is folded
+    assert page.count('class="bad">') == 1
+
+
 def test_hostile_names_run_no_script_and_make_no_element(
     site: Site, chromium: Any, judged: Callable[[str], Any]
 ) -> None:

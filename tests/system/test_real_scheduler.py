@@ -7,15 +7,9 @@ test looks at what one of them came to.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import sqlite3
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +19,7 @@ import pytest
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import format_time, hour_folder
 from tests.airflow_world import Churn
+from tests.real_airflow import RealAirflow, environment_of
 from tests.world import label_line
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -87,41 +82,16 @@ Storage.write = write_and_die
 """
 
 
-@dataclass
-class Airflow:
+@dataclass(kw_only=True)
+class Airflow(RealAirflow):
     """A running Airflow, what it was given, and where it writes."""
 
-    home: Path
     churn: Churn
     on_s3: Churn
     empty: Churn
     """Without captures yet."""
     later: Churn
     """Without captures until the scheduler has been killed."""
-    environment: dict[str, str]
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start(self, name: str, *arguments: str, **more: str) -> None:
-        """Start one of Airflow's processes, with what `more` adds to the environment."""
-        with (self.home / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [str(Path(sys.executable).parent / "airflow"), *arguments],
-                env=self.environment | more,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def states(self, dag_id: str) -> list[tuple[str, str]]:
-        """Type and state of a DAG's runs, by their time."""
-        return self.ask("select run_type, state from dag_run where dag_id = ? order by run_after", dag_id)
-
-    def ask(self, query: str, *given: str) -> list[tuple[Any, ...]]:
-        database = sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True, timeout=30)
-        try:
-            return database.execute(query, given).fetchall()
-        finally:
-            database.close()
 
     def report(self, dag_id: str, scheduled: datetime) -> dict[str, Any]:
         """The report of a run, without what tells times, versions and where it lies."""
@@ -138,58 +108,6 @@ class Airflow:
         root = join(self.churn.root, dag_id, "churn/churn-quality", hour_folder(scheduled))
         storage = self.churn.storage
         return {one.key: storage.read(one.uri) for one in storage.list(root) if not one.key.startswith("report.")}
-
-    def until(self, holds: Any, what: str, seconds: float = 400) -> None:
-        """Wait until something holds. The time is no expectation: it only ends a wait that would never end."""
-        end = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > end:
-                runs = self.ask("select dag_id, run_id, state from dag_run")
-                log = (self.home / "scheduler.log").read_text()[-3000:]
-                pytest.fail(f"{what} did not come in {seconds:.0f} s: {runs}\n{log}")
-            time.sleep(0.5)
-
-    def finished(self, dag_id: str, count: int) -> bool:
-        """Whether so many runs of a DAG have ended well; one that failed is none to wait for."""
-        states = [state for _, state in self.states(dag_id)]
-        assert "failed" not in states, (self.home / "scheduler.log").read_text()[-3000:]
-        return len(states) == count and set(states) == {"success"}
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
-
-
-def answering(port: int, server: subprocess.Popen[bytes], log: Path, seconds: float = 400) -> None:
-    """Wait until a server takes connections."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except OSError:
-            assert server.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < until, log.read_text()[-3000:]
-            time.sleep(0.2)
-        else:
-            return
-
-
-def end(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End each process with all that it started, by its process group."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            try:
-                os.killpg(process.pid, sent)
-            except ProcessLookupError:
-                continue
-        for process in processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                continue
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +132,17 @@ def airflow(
         "interrupted": empty.declared(output_uri=join(churn.root, "interrupted"), keep_merged="jsonl"),
         "orphaned": later.declared(output_uri=join(churn.root, "orphaned"), keep_merged="jsonl"),
     }
-    (home / "dags").mkdir()
+    environment = environment_of(
+        home,
+        AIRFLOW_CONN_S3_OF_TESTS=json.dumps(
+            {
+                "conn_type": "aws",
+                "login": "testing",
+                "password": "testing",
+                "extra": {"region_name": "eu-central-1", "endpoint_url": s3_endpoint},
+            }
+        ),
+    )
     (home / "dags" / "judged.py").write_text(
         DAG_FILE.format(
             first=FIRST.isoformat(),
@@ -223,39 +151,11 @@ def airflow(
             marks=str(home),
         )
     )
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")} | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": "",
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API_AUTH__JWT_SECRET": "a secret of tests, " * 4,
-        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PARALLELISM": "3",
-        # one process writes at a time; the others wait for it longer than a busy machine takes
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=120",
-        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "AIRFLOW_CONN_S3_OF_TESTS": json.dumps(
-            {
-                "conn_type": "aws",
-                "login": "testing",
-                "password": "testing",
-                "extra": {"region_name": "eu-central-1", "endpoint_url": s3_endpoint},
-            }
-        ),
-    }
     six = ["--from-date", format_time(SIX[0]), "--to-date", format_time(SIX[-1])]
     two = ["--from-date", format_time(SIX[0]), "--to-date", format_time(SIX[1])]
     one = ["--from-date", format_time(SIX[0]), "--to-date", format_time(SIX[0])]
-    commands = [
+    running = Airflow(home=home, environment=environment, churn=churn, on_s3=on_s3, empty=empty, later=later)
+    running.prepare(
         ["db", "migrate"],
         ["dags", "reserialize"],
         ["backfill", "create", "--dag-id", "backfilled", *six],
@@ -264,28 +164,15 @@ def airflow(
         ["backfill", "create", "--dag-id", "waiting", *one],
         ["backfill", "create", "--dag-id", "interrupted", *one],
         ["backfill", "create", "--dag-id", "orphaned", *one],
-    ]
-    in_one_process = (
-        "import json, sys\n"
-        "from airflow.cli.cli_parser import get_parser\n"
-        "for command in json.loads(sys.argv[1]):\n"
-        "    given = get_parser().parse_args(command)\n"
-        "    given.func(given)\n"
     )
-    prepared = subprocess.run(
-        [sys.executable, "-c", in_one_process, json.dumps(commands)], env=environment, capture_output=True, text=True
-    )
-    assert prepared.returncode == 0, prepared.stdout[-2000:] + prepared.stderr[-2000:]
-    running = Airflow(home, churn, on_s3, empty, later, environment)
     try:
-        running.start("api-server", "api-server", "--apps", "execution")
-        answering(port, running.processes["api-server"], home / "api-server.log")  # tasks talk to it
+        running.start_api_server()
         running.start("scheduler", "scheduler")
         (home / "scheduler.pid").write_text(str(running.processes["scheduler"].pid))
         running.start("triggerer", "triggerer")
         yield running
     finally:
-        end(list(running.processes.values()))
+        running.end()
 
 
 def test_a_backfill_judges_as_the_scheduled_runs_did(airflow: Airflow) -> None:
