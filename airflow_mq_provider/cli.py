@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, VIOLATIONS, NOT_JUDGED = range(5)
 STRICT = {"Completed": DONE, "CompletedWithViolations": VIOLATIONS, "NotJudged": NOT_JUDGED}
-ENGINES = ("local", "reference", "spark")
+ENGINES = ("local", "reference", "spark", "auto")
 DATASET_FORMATS = ("csv", "csv-header", "jsonl", "parquet")
 INTERRUPTED = 128 + signal.SIGINT
 
@@ -657,6 +657,8 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
     lines += [f"not judged    {one['metric_name']}: {one['reason']}" for one in report["not_judged"]]
     if segments := report.get("segments"):
         lines.append(f"segments      {_worst(segments)}")
+    if "engine_why" in report:
+        lines.append(f"engine        {report['engine']}: {report['engine_why']}")
     if cloudwatch := report.get("cloudwatch"):
         came = f"{cloudwatch['metrics']} metrics in {cloudwatch['namespace']}"
         lines.append(f"cloudwatch    {cloudwatch['status']}: {cloudwatch['reason'] or came}")

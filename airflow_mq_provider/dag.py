@@ -330,7 +330,7 @@ def model_quality_dag(
         compute: ``airflow`` or ``sagemaker``: who does the work.
         merge_on: With ``compute="sagemaker"`` who merges: ``auto``, ``sagemaker`` or ``airflow``.
         merge_operator: What makes ``merge_ground_truth`` instead, on a cluster (docs/spark.md).
-        engine: ``local``, ``spark`` or ``reference``; by default the setting ``[model_quality] engine``.
+        engine: ``local``, ``spark``, ``reference`` or ``auto``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine; by default the setting ``[model_quality] workers``.
         spark_conn_id: The connection of type ``spark_connect`` for the Spark engine; without one it finds a session by itself.
         aws_conn_id: The connection for S3.
@@ -428,7 +428,7 @@ def model_quality_fleet_dag(
         max_runtime: The longest one monitor may take.
         merge_apart: Whether the merge is a task of its own. Without it a monitor is one task, which halves what Airflow spends on starting
             tasks, and a retry merges again.
-        engine: ``local``, ``reference``; by default the setting ``[model_quality] engine``.
+        engine: ``local``, ``reference`` or ``auto``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine in one task: one, since many tasks run side by side. None takes the setting.
         aws_conn_id: The connection for S3, the folder's and the monitors'.
         region_name: Another region than the connection's.

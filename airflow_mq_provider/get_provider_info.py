@@ -55,7 +55,8 @@ def get_provider_info() -> dict[str, Any]:
                 "options": {
                     "engine": {
                         "description": "The engine of tasks that do not name one themselves: ``local`` uses the cores "
-                        "of the worker's machine, ``spark`` a Spark session, ``reference`` is slow and obvious.",
+                        "of the worker's machine, ``spark`` a Spark session, ``reference`` is slow and obvious, ``auto`` takes "
+                        "``local`` as long as a window fits ``memory_limit``, else Spark where that is given.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "reference",

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from airflow_mq_provider import run
 from airflow_mq_provider.engines import engine as engine_named
+from airflow_mq_provider.engines.choosing import choose
 from airflow_mq_provider.engines.task import MergeTask
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.inputs import capture_inputs, label_listing, labels_among
@@ -334,6 +335,7 @@ def _by_reading(
         keep_rejected_lines=monitor.keep_rejected == "lines",
         prepared=prepared_place(monitor, whole),
     )
+    engine = choose(engine, task, storage, workers).engine
     came = engine_named(engine).arrivals(task, storage, workers=workers, progress=progress)
     for one, since in group:
         inside = (came.times >= one.window.start.timestamp()) & (came.times < one.window.end.timestamp())

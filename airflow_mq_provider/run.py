@@ -23,6 +23,7 @@ import numpy as np
 
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines import engine as engine_named
+from airflow_mq_provider.engines.choosing import choose
 from airflow_mq_provider.engines.task import MergeTask, count, count_segments
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
@@ -102,7 +103,7 @@ def merge(
     """Join the labels to the captures of a window; the rows wait under ``merged/`` for `analyze`.
 
     First takes away what an earlier run left under the report prefix, its ``report.json`` before all else. Without
-    `as_of`, labels count up to the scheduled time. Returns the hand-over: plain JSON, a few kilobytes.
+    `as_of`, labels count up to the scheduled time. The engine ``auto`` is one of the others, by the listing (`choose`). Returns the hand-over: plain JSON, a few kilobytes.
 
     Raises:
         InputError: the capture prefix holds nothing, or something cannot be read.
@@ -134,13 +135,15 @@ def merge(
         memory_limit=memory_limit,
         prepared=prepared_place(monitor, window),
     )
-    counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress)
+    chosen = choose(engine, task, storage, workers)
+    counts = engine_named(chosen.engine).merge(task, storage, workers=workers, progress=progress)
     refuse_too_many(counts, monitor.max_rejected_ratio, task.rejected_uri)
     handover = {
         **about(monitor, window),
         "ground_truth_as_of": format_time(as_of.time),
         "as_of_source": as_of.source,
-        "engine": engine,
+        "engine": chosen.engine,
+        "engine_why": chosen.why,
         "capture_digest": captures.digest,
         "ground_truth_digest": labels.digest,
         "scripts": {name: script.as_dict() for name, script in scripts.items() if name == PREPROCESSOR},
@@ -251,6 +254,7 @@ def _judged(
         constraints=constraints,
         judgement=judgement,
         engine=merged["engine"],
+        engine_why=merged.get("engine_why"),  # a hand-over of an earlier version has none
         scripts=scripts,
         figures=figures(state, monitor.threshold) if state.records else None,
     )

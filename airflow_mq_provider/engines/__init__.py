@@ -3,7 +3,7 @@
 An engine is a module with a function `merge(task, storage, workers=…, progress=…) -> MergeCounts`, and `arrivals`, which only
 looks whether labels have come. It reads every line
 through `quality.records` or `quality.columns`, joins by rules M1 to M3, writes the merged rows in parts and the rejected lines in one file.
-`engines.task` holds what they share: what is to be done, and how its results lie. `quality.states` counts the parts.
+`engines.choosing` takes one of them for ``auto``. `engines.task` holds what they share: what is to be done, and how its results lie. `quality.states` counts the parts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def engine(name: str) -> Engine:
     """The engine of that name, imported now."""
     if name not in ENGINES:
         raise ModelQualityError(
-            expected="an engine: " + " or ".join(sorted(ENGINES)),
+            expected="an engine: " + " or ".join([*sorted(ENGINES), "auto"]),
             came=repr(name),
             where="engine",
             next_step="leave it out for the embedded default, local",

@@ -57,23 +57,45 @@ def memory_needed(task: MergeTask, storage: Storage, workers: int) -> MemoryNeed
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A run's size in bytes: listed, needed, and how much it may take."""
+
+    listed: int
+    need: MemoryNeed
+    limit: int
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the table of labels fits into the memory that the run may take, with all else."""
+        return self.need.in_memory <= self.limit
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the run fits with the table on disk."""
+        return self.need.on_disk <= self.limit
+
+
+def weigh(task: MergeTask, storage: Storage, workers: int) -> Weighed:
+    """Weigh a run against the memory that it may take; one that must fit whatever its lines are is not looked into."""
+    limit = task.memory_limit or memory_limit()
+    listed = sum(one.size for one in (*task.captures, *task.labels))
+    most = _PROCESS + workers * _WORKER + listed * _LONGEST_GUESS
+    need = MemoryNeed(most, most) if most <= limit else memory_needed(task, storage, workers)
+    return Weighed(listed, need, limit)
+
+
 def fits(task: MergeTask, storage: Storage, workers: int) -> bool:
     """Whether the table of labels fits into the memory that the task may take, with all else.
 
     Raises `InputError` where the run does not fit even with the table on disk.
     """
-    limit = task.memory_limit or memory_limit()
-    listed = sum(one.size for one in (*task.captures, *task.labels))
-    if _PROCESS + workers * _WORKER + listed * _LONGEST_GUESS <= limit:
-        return True
-    need = memory_needed(task, storage, workers)
-    if need.in_memory <= limit:
-        return True
-    if need.on_disk <= limit:
-        return False
+    found = weigh(task, storage, workers)
+    if found.in_memory or found.on_disk:
+        return found.in_memory
     raise InputError(
-        expected=f"a window that can be judged within {limit // MIB:,} MiB of memory",
-        came=f"{listed // MIB:,} MiB of captures and labels, which need about {need.on_disk // MIB:,} MiB with {workers} processes",
+        expected=f"a window that can be judged within {found.limit // MIB:,} MiB of memory",
+        came=f"{found.listed // MIB:,} MiB of captures and labels, which need about {found.need.on_disk // MIB:,} MiB with {workers} processes",
         where="memory_limit",
         next_step="nothing was read yet: give the task more memory, fewer workers or a shorter window, or run the monitor on Spark",
     )

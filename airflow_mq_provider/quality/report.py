@@ -31,6 +31,7 @@ class RunResult:
         capture_digest: of the list of capture objects; None where SageMaker read them.
         ground_truth_digest: of the list of label objects; likewise.
         engine: that merged and counted.
+        engine_why: why it was this one, where the run was to choose; None where it was named.
         figures: what charts show; None where there is nothing to draw.
         segments: what is said of them; None where the monitor asks for none, or there are no rows of ours.
         scripts: the users' scripts that ran, by what they are: ``uri`` and ``sha256`` of each.
@@ -50,6 +51,7 @@ class RunResult:
     capture_digest: str | None
     ground_truth_digest: str | None
     engine: str
+    engine_why: str | None = None
     figures: Figures | None = None
     segments: Segments | None = None
     scripts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -72,7 +74,7 @@ def report_document(
 ) -> dict[str, Any]:
     """The content of ``report.json``.
 
-    Every key is always there but ``segments``, ``scripts``, ``replaces``, ``revision``, ``jobs`` and ``cloudwatch``, which are
+    Every key is always there but ``engine_why``, ``segments``, ``scripts``, ``replaces``, ``revision``, ``jobs`` and ``cloudwatch``, which are
     where there is something to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
     started the run is not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
 
@@ -106,6 +108,8 @@ def report_document(
         "versions": dict(versions),
         "timings": dict(timings),
     }
+    if result.engine_why is not None:
+        report["engine_why"] = result.engine_why
     if result.segments is not None:
         report["segments"] = _segments(result.segments, monitor.noise_sd)
     if result.scripts:

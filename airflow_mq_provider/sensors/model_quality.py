@@ -190,6 +190,7 @@ class GroundTruthSensor(_MonitorSensor):
         """Join as a run would, into a folder that is thrown away, and return captures and their label coverage."""
         from airflow_mq_provider.airflow_internals import let_task_have_children
         from airflow_mq_provider.engines import engine as engine_named
+        from airflow_mq_provider.engines.choosing import AUTO
         from airflow_mq_provider.engines.task import MergeTask
         from airflow_mq_provider.inputs import capture_inputs, label_inputs
         from airflow_mq_provider.quality.records import reading
@@ -213,6 +214,8 @@ class GroundTruthSensor(_MonitorSensor):
                 # so each look reads what is new, and the run after it nothing twice
                 prepared=prepared_place(monitor, window),
             )
+            if engine == AUTO:
+                engine = "local"  # no cluster writes into a folder of this worker
             with spark_of(self.spark_conn_id):
                 counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress_log(self.log))
         return counts.capture.used, counts.merge.label_coverage
