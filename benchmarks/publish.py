@@ -67,8 +67,8 @@ def figures(results: dict[str, Any]) -> str:
 
 def alternative(results: dict[str, Any]) -> str:
     """What the chart shows, in words."""
-    told = [f"{label} {row['wall_s']:.1f} s" for label, row, _ in bars(results)]
-    return f"Seconds for {results['records']:,} records: {', '.join(told)}"
+    told = [f"{label}: {row['wall_s']:.1f} s" for label, row, _ in bars(results)]
+    return f"Seconds for {results['records']:,} records: {'; '.join(told)}"
 
 
 def bars(results: dict[str, Any]) -> list[tuple[str, dict[str, Any], bool]]:

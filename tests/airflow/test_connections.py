@@ -16,9 +16,11 @@ from airflow_mq_provider.engines import spark
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.hooks.model_quality import storage_for
 from airflow_mq_provider.hooks.spark import spark_of
+from airflow_mq_provider.s3_reads import will_not_fork
 from airflow_mq_provider.storage import Storage
 from tests.airflow_versions import AirflowNotFoundException, BaseHook
 from tests.airflow_world import Churn, MakeDag, Runs
+from tests.children import in_child
 
 
 @pytest.fixture
@@ -79,6 +81,32 @@ def test_a_forked_child_needs_no_word_with_airflow(
             os._exit(2)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "library"),
+    [
+        ({}, "obstore"),
+        ({"verify": False}, "boto3"),
+        ({"service_config": {"s3": {"expected_bucket_owner": "123456789012"}}}, "boto3"),
+    ],
+    ids=["plain", "no verification", "expected owner"],
+)
+def test_workers_read_over_the_connection_by_obstore_where_that_can_do_all_it_says(
+    churn: Churn, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], library: str
+) -> None:
+    churn.put("a", [b"seen"])
+    where = {"endpoint_url": s3_endpoint, "region_name": "eu-central-1"}
+    connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": where | extra}
+    monkeypatch.setenv("AIRFLOW_CONN_PLAIN", json.dumps(connection))
+    storage, _ = storage_for([churn.root], aws_conn_id="plain")
+
+    def work() -> bytes:
+        will_not_fork()
+        by = storage.read(f"{churn.root}/a") + b" by "
+        return by + (b"obstore" if "obstore" in sys.modules else b"boto3")
+
+    assert in_child(work) == f"seen\n by {library}".encode()
 
 
 def test_what_the_connection_and_the_task_say_of_clients_reaches_them(
