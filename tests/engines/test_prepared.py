@@ -25,6 +25,12 @@ from tests.world import T, World, capture_line, label_line
 
 
 @pytest.fixture
+def world(place: tuple[Storage, str]) -> World:
+    """Of the one engine that prepares hours."""
+    return World(*place, "local")
+
+
+@pytest.fixture
 def engine() -> str:
     """The engine that has prepared hours."""
     return "local"

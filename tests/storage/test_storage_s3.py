@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -386,7 +387,8 @@ def scripted() -> Iterator[ScriptedS3]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited, without waiting for them."""
     waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
+    # only of the storage: other threads of the process sleep too
+    monkeypatch.setattr("airflow_mq_provider.storage.time", SimpleNamespace(sleep=waited.append))
     return waited
 
 
