@@ -1,7 +1,7 @@
 """The merge on Spark over Spark Connect: the task is the client of a server, and holds a worker's slot but none of its memory.
 
-``SPARK_REMOTE`` in the environment of the workers names the server, as in ``sc://spark.internal:15002``. Needs the extra
-``spark`` on the workers.
+``SPARK_REMOTE`` in the environment of the workers names the server, as in ``sc://spark.internal:15002``; so does
+``spark_conn_id``, by a connection of Airflow's. Needs the extra ``spark`` on the workers.
 """
 
 from __future__ import annotations
