@@ -259,7 +259,8 @@ def memory_limit() -> int | None:
     from airflow_mq_provider.airflow_internals import of_airflow
     from airflow_mq_provider.engines.memory import parse_size
 
-    text = of_airflow("conf").get(SECTION, "memory_limit", fallback="")
+    conf = of_airflow("conf")
+    text = conf.get(SECTION, "memory_limit", fallback="")
     return parse_size(text, field=f"[{SECTION}] memory_limit") if text else None
 
 
