@@ -23,12 +23,16 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from airflow_mq_provider.engines.spark_units import (
+    BINNED,
+    BINS,
     JOINED,
     UNITS,
     CapturesTold,
+    Failure,
     JoinedTold,
     LabelsTold,
     T,
+    binning,
     capture_schema,
     joining,
     label_schema,
@@ -36,8 +40,9 @@ from airflow_mq_provider.engines.spark_units import (
     reading_labels,
     told,
     unit_rows,
+    writing_bins,
 )
-from airflow_mq_provider.engines.task import Arrivals, MergeTask, Rejections, units
+from airflow_mq_provider.engines.task import ROWS_SUFFIX, Arrivals, MergeTask, Rejections, units
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.quality.ages import LabelAges
 from airflow_mq_provider.quality.states import (
@@ -54,6 +59,8 @@ if TYPE_CHECKING:
 
     from airflow_mq_provider.inputs import Input
 
+MOST_SCORES = 50_000_000
+"""Of more merged rows than that, probabilities are binned (rule A2): the analysis would need a gigabyte to put them in order."""
 _MOST_TASKS = 2_000
 """Spark tasks that read one side; of more units than that, a task reads several."""
 
@@ -82,6 +89,8 @@ def merge(
         ids = joined.where(sql.col("told").isNull()).groupBy("high", "low").agg(sql.max("labelled").alias("labelled"))
         seen, labelled = _numbers(ids.agg(sql.count("*"), sql.count_if("labelled")))
         [known] = _numbers(last.agg(sql.count("*")))
+        if task.reading.probability is not None and counts.merge.matched > MOST_SCORES and not task.counts_only:
+            _bin(spark, task, storage)
         sink.flush()
         storage.write_file(task.rejected_uri, sink.name)
     return replace(
@@ -165,6 +174,21 @@ def _joined(captures: DataFrame, labels: DataFrame, task: MergeTask, storage: St
     """Captures with their labels, brought back into their order, written unit by unit."""
     both = captures.join(labels, ["high", "low"], "left")
     return both.repartition("unit").sortWithinPartitions("place").mapInArrow(joining(_sent(task), storage), JOINED)
+
+
+def _bin(spark: SparkSession, task: MergeTask, storage: Storage) -> None:
+    """Put counts by step of the probability in the place of the rows that were written."""
+    from pyspark.sql import functions as sql
+
+    parts = [one.uri for one in storage.list(task.merged_uri) if one.key.endswith(ROWS_SUFFIX)]
+    rows = spark.createDataFrame([(uri,) for uri in parts], "part string")
+    bins = rows.coalesce(1).repartition(min(len(parts), _MOST_TASKS)).mapInArrow(binning(storage), BINS)
+    kinds = [column for column in bins.columns if column != "weight"]
+    summed = bins.groupBy(*kinds).agg(sql.sum("weight").alias("weight"))
+    numbered = summed.withColumn("partition", sql.spark_partition_id())
+    for row in numbered.mapInArrow(writing_bins(_sent(task), storage), BINNED).collect():
+        raise told(bytes(row.told), Failure).error()
+    storage.delete(parts)
 
 
 def _kept(frame: DataFrame, held: ExitStack) -> DataFrame:

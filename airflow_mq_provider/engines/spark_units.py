@@ -49,6 +49,9 @@ Work: TypeAlias = Callable[[Iterable[Batch]], Iterator[Batch]]
 T = TypeVar("T")
 
 UNITS = "unit int, objects binary"
+BINS = "probability double, flags int, actual int, predicted int, segment string, weight long, told binary"
+"""Of merged rows, how many there are of each kind (`MergedRows.binned`)."""
+BINNED = "told binary"
 JOINED = "unit int, high long, low long, labelled boolean, told binary"
 """Of each capture that is used, its id's hash and whether it has a label."""
 
@@ -509,6 +512,68 @@ def _runs(values: Sequence[str]) -> Iterator[tuple[str, int, int]]:
     for first, last in zip([0, *changes], [*changes, len(values)], strict=True):
         if first < last:
             yield values[first], first, last
+
+
+# --- parts to bins ----------------------------------------------------------------------------------------------------
+
+
+def binning(storage: Storage) -> Work:
+    """Read parts, the URI of one in each row, and count their rows by kind, in rows of `BINS`."""
+
+    def work(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            for uri in batch["part"].to_pylist():
+                try:
+                    yield _bins(MergedRows.from_bytes(storage.read(uri)).binned())
+                except ModelQualityError as error:
+                    yield _batch(BINS, 1, {"told": [msgspec.msgpack.encode(Failure.of(error))]})
+
+    return work
+
+
+def _bins(rows: MergedRows) -> Batch:
+    columns = {name: getattr(rows, name) for name in ("probability", "flags", "actual", "predicted", "weight")}
+    segments = None if rows.segment is None else rows.names_of_segments()
+    return _batch(BINS, len(rows), {**columns, "segment": segments})
+
+
+def writing_bins(task: MergeTask, storage: Storage) -> Work:
+    """Write the summed rows of `BINS` of each partition, whose number stands in ``partition``, as one part.
+
+    Only failures are said, in rows of `BINNED`.
+    """
+
+    def work(batches: Iterable[Batch]) -> Iterator[Batch]:
+        import pyarrow as pa
+
+        held = [batch for batch in batches if batch.num_rows]
+        if not held:
+            return
+        rows = pa.Table.from_batches(held).combine_chunks()
+        failed = [blob for blob in rows["told"].to_pylist() if blob is not None]
+        try:
+            if not failed:
+                number = rows["partition"][0].as_py()
+                storage.write(part_uri(task, number, f"-binned{ROWS_SUFFIX}"), _merged_bins(task, rows).to_bytes())
+        except ModelQualityError as error:
+            failed = [msgspec.msgpack.encode(Failure.of(error))]
+        if failed:
+            yield _batch(BINNED, 1, {"told": failed[:1]})
+
+    return work
+
+
+def _merged_bins(task: MergeTask, rows: Any) -> MergedRows:
+    flags, actual, predicted = (_numbers(rows[name]).astype(np.uint8) for name in ("flags", "actual", "predicted"))
+    merged = MergedRows(
+        problem_type=task.reading.problem_type,
+        flags=flags,
+        actual=actual,
+        predicted=predicted,
+        probability=_numbers(rows["probability"]),
+        weight=_numbers(rows["weight"]),
+    )
+    return merged.in_segments(rows["segment"].to_pylist()) if task.reading.in_segments else merged
 
 
 # --- Arrow ------------------------------------------------------------------------------------------------------------

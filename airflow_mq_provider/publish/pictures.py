@@ -137,8 +137,10 @@ def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Markup]:
     frame = charts.Frame((0.0, 1.0), (0.0, 1.0), height=320)
     points = list(zip(roc.get("false_positive_rates", ()), roc.get("true_positive_rates", ()), strict=True))
     if points:
-        caption = Markup("AUC {}{}. {}: recall {}, false positive rate {} (ringed). Dashed: guessing.").format(
+        bound = statistics.auc_error_bound
+        caption = Markup("AUC {}{}{}. {}: recall {}, false positive rate {} (ringed). Dashed: guessing.").format(
             number(auc.value) if auc else "undefined", plus_minus(auc) if auc else "",
+            "" if bound is None else f", of binned scores: off by {bound:.1e} at most",
             told.capitalize(), number(at.recall), number(at.false_positive_rate),
         )  # fmt: skip
         picture = charts.drawing(

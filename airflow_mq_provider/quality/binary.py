@@ -26,23 +26,27 @@ class Ranking:
         positives: int64[d], rows of the positive class with at least that probability.
         negatives: int64[d], the same of the negative class.
         auc: of the six tallies; NaN where one of the classes does not occur.
+        auc_error_bound: how far the whole set's AUC may be from that of the probabilities before they were binned; None
+            where they were not, and AUC is exact.
     """
 
     scores: NDArray[np.float64]
     positives: NDArray[np.int64]
     negatives: NDArray[np.int64]
     auc: tuple[float, ...]
+    auc_error_bound: float | None = None
 
 
 def rank(state: BinaryState) -> Ranking | None:
     """Order the rows of a state by probability; None where it holds no probabilities.
 
     The order of rows with equal probability has no influence on the result. AUC is exact: pairs of a positive and a
-    negative row are counted in integers, those with equal probability as half, and divided once (rule A2).
+    negative row are counted in integers, those with equal probability as half, and divided once (rule A2). Of binned probabilities the pairs
+    within a step count as half: the bound says what that may amount to.
     """
     if state.scores is None or state.tags is None:
         return None
-    scores, last, tags = _ordered(state.scores, state.tags)
+    scores, last, tags, weights = _ordered(state.scores, state.tags, state.weights)
     positives, negatives = np.empty(len(last), dtype=np.int64), np.empty(len(last), dtype=np.int64)
     totals = [[0, 0] for _ in range(TALLIES)]
     twice_concordant = [0] * TALLIES
@@ -56,8 +60,11 @@ def rank(state: BinaryState) -> Ranking | None:
         ends = slice(None) if distinct else last[first_group:end_group] - first_row
         block = tags[first_row:end_row]
         for tally in range(TALLIES):
-            rows = (block >> np.uint8(tally)) & np.uint8(1) if tally else np.ones(len(block), dtype=np.uint8)
-            positive = np.cumsum(rows & block, dtype=np.int64)[ends]
+            rows: NDArray[Any] = (block >> np.uint8(tally)) & np.uint8(1) if tally else np.ones(len(block), np.uint8)
+            found: NDArray[Any] = rows & block
+            if weights is not None:
+                rows, found = rows * weights[first_row:end_row], found * weights[first_row:end_row]
+            positive = np.cumsum(found, dtype=np.int64)[ends]
             negative = np.cumsum(rows, dtype=np.int64)[ends] - positive
             above_positive, above_negative = totals[tally]
             # a negative row is beaten by the positives above it, and half beaten by those that tie with it
@@ -76,21 +83,29 @@ def rank(state: BinaryState) -> Ranking | None:
         pairs / (2 * positive * negative) if positive and negative else math.nan
         for pairs, (positive, negative) in zip(twice_concordant, totals, strict=True)
     )
-    return Ranking(scores, positives, negatives, auc)
+    return Ranking(scores, positives, negatives, auc, None if weights is None else _error_bound(positives, negatives))
+
+
+def _error_bound(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float:
+    """Half the share of pairs whose rows are in one step: each of them counts as half, and may be a whole one or none."""
+    if not len(positives) or not positives[-1] or not negatives[-1]:
+        return 0.0
+    positive, negative = (np.diff(counts, prepend=0).astype(np.float64) for counts in (positives, negatives))
+    return float(np.dot(positive, negative)) / 2 / (int(positives[-1]) * int(negatives[-1]))
 
 
 def _ordered(
-    scores: NDArray[np.float64], tags: NDArray[np.uint8]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8]]:
-    """The distinct scores, highest first; the last row of each; and the tags of the rows in that order."""
+    scores: NDArray[np.float64], tags: NDArray[np.uint8], weights: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64] | None]:
+    """The distinct scores, highest first; the last row of each; and the tags and weights of the rows in that order."""
     if len(scores) == 0:
-        return scores, np.zeros(0, dtype=np.int64), tags
+        return scores, np.zeros(0, dtype=np.int64), tags, weights
     # Floats above zero are ordered as their bits are. Where score and tag fit into 64 bits together (no score between
     # zero and 5e-20 beside one near 1), one sort in place does it, in half the time and memory of an argsort.
     bits = (scores + 0.0).view(np.uint64)  # + 0.0 makes of -0.0 a 0.0
     highest = bits.max()
     zero = min(highest, (bits - np.uint64(1)).min())  # just below the lowest above zero stands in for zero
-    if highest - zero < _PACKED_SPAN:
+    if weights is None and highest - zero < _PACKED_SPAN:
         np.maximum(bits, zero, out=bits)
         np.subtract(highest, bits, out=bits)
         bits <<= np.uint64(6)
@@ -101,11 +116,11 @@ def _ordered(
         last = np.flatnonzero(np.append(bits[1:] != bits[:-1], True))
         distinct = highest - bits[last]
         distinct[distinct == zero] = 0
-        return distinct.view(np.float64), last, ordered_tags
+        return distinct.view(np.float64), last, ordered_tags, None
     order = np.argsort(scores)[::-1]
     ordered = scores[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    return ordered[last], last, tags[order]
+    return ordered[last], last, tags[order], None if weights is None else weights[order]
 
 
 def metrics(state: BinaryState, ranking: Ranking | None = None) -> dict[str, Metric]:

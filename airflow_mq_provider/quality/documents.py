@@ -38,6 +38,8 @@ class Statistics:
         curves: the two curves of a binary problem with probabilities, else empty.
         item_count: rows analyzed; None where a document does not say.
         evaluation_time: as text; None where a document does not say.
+        auc_error_bound: how far AUC may be off, of binned probabilities; None where it is exact, or nobody says. SageMaker's
+            document has no place for it.
     """
 
     problem_type: str
@@ -46,6 +48,7 @@ class Statistics:
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     item_count: int | None = None
     evaluation_time: str | None = None
+    auc_error_bound: float | None = None
 
     def block(self, *, with_curves: bool = True) -> dict[str, Any]:
         """The block of metrics, ready for JSON: undefined numbers are the string ``"NaN"``."""
@@ -105,6 +108,7 @@ def statistics(
             binary.curves(state, threshold, ranking),
             state.records,
             evaluation_time,
+            None if ranking is None else ranking.auc_error_bound,
         )
     if isinstance(state, MulticlassState):
         return Statistics(

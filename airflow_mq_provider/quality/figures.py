@@ -96,12 +96,15 @@ def binary_figures(state: BinaryState, threshold: float) -> BinaryFigures | None
     for start in range(0, len(state.scores), _BLOCK):
         scores = state.scores[start : start + _BLOCK]
         positive = (state.tags[start : start + _BLOCK] & np.uint8(1)).astype(np.intp)
-        histogram += _by_class(_bins(scores, SCORE_BINS), positive, SCORE_BINS)
+        times = None if state.weights is None else state.weights[start : start + _BLOCK]
+        histogram += _by_class(_bins(scores, SCORE_BINS), positive, SCORE_BINS, times)
         tenth = _bins(scores, CALIBRATION_BINS)
-        rows += _by_class(tenth, positive, CALIBRATION_BINS)
+        rows += _by_class(tenth, positive, CALIBRATION_BINS, times)
         # whole millionths: a sum of whole numbers below 2 ** 53 is the same in every order
-        sums += np.bincount(tenth, weights=np.rint(scores * _FINE), minlength=CALIBRATION_BINS)
-        above += np.bincount(positive[scores > threshold], minlength=2)
+        fine = np.rint(scores * _FINE)
+        sums += np.bincount(tenth, weights=fine if times is None else fine * times, minlength=CALIBRATION_BINS)
+        beyond = scores > threshold
+        above += _counts(positive[beyond], 2, None if times is None else times[beyond])
     calibration = tuple(
         CalibrationBin(
             low=number / CALIBRATION_BINS,
@@ -131,8 +134,15 @@ def _bins(scores: NDArray[np.float64], number: int) -> NDArray[np.intp]:
     return np.minimum((scores * number).astype(np.intp), number - 1)
 
 
-def _by_class(bins: NDArray[np.intp], positive: NDArray[np.intp], number: int) -> NDArray[np.int64]:
-    return np.bincount(positive * number + bins, minlength=2 * number).reshape(2, number)
+def _by_class(
+    bins: NDArray[np.intp], positive: NDArray[np.intp], number: int, times: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    return _counts(positive * number + bins, 2 * number, times).reshape(2, number)
+
+
+def _counts(numbers: NDArray[np.intp], limit: int, times: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """How often each number below the limit occurs, each so many times as it stands for."""
+    return np.bincount(numbers, times, minlength=limit).astype(np.int64)
 
 
 def _wilson(part: int, whole: int) -> tuple[float, float]:

@@ -110,6 +110,8 @@ def report_document(
     }
     if result.engine_why is not None:
         report["engine_why"] = result.engine_why
+    if statistics is not None and statistics.auc_error_bound is not None:
+        report["auc_error_bound"] = statistics.auc_error_bound
     if result.segments is not None:
         report["segments"] = _segments(result.segments, monitor.noise_sd)
     if result.scripts:

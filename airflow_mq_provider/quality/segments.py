@@ -48,12 +48,19 @@ class Sizes:
         """Count the rows of a part."""
         if rows.segment is None:
             return
-        sizes = np.bincount(rows.segment[rows.segment >= 0], minlength=len(rows.segments)).tolist()
-        self.by_segment.update({name: size for name, size in zip(rows.segments, sizes, strict=True) if size})
+        self.by_segment.update(_sizes(rows))
         if len(self.by_segment) > rarest:
             self.bounded = True
             cut = heapq.nlargest(rarest + 1, self.by_segment.values())[-1]
             self.by_segment = Counter({name: size - cut for name, size in self.by_segment.items() if size > cut})
+
+
+def _sizes(rows: MergedRows) -> dict[str, int]:
+    """The rows of each segment that has any."""
+    if rows.segment is None:
+        return {}
+    sizes = np.bincount(rows.segment + 1, rows.weight, minlength=len(rows.segments) + 1)[1:].astype(np.int64)
+    return {name: size for name, size in zip(rows.segments, sizes.tolist(), strict=True) if size}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,12 +90,12 @@ def segment_states(
     sizes, rows = Sizes(), 0
     for part in parts():
         sizes.add(part, rarest)
-        rows += len(part)
+        rows += part.records
     found: Mapping[str, int] = sizes.by_segment
     if sizes.bounded:
-        exact = Counter(
-            name for part in parts() for name in part.names_of_segments() if name and name in sizes.by_segment
-        )
+        exact: Counter[str] = Counter()
+        for part in parts():
+            exact.update({name: size for name, size in _sizes(part).items() if name in sizes.by_segment})
         # only these are sure to be among the sizes, however the rows were cut into parts
         found = {name: size for name, size in exact.items() if size * (rarest + 1) > rows}
     largest = heapq.nsmallest(listed, found.items(), key=lambda one: (-one[1], one[0]))

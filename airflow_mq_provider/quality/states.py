@@ -31,6 +31,8 @@ TALLIES: Final = SAMPLES + 1
 SPREAD_RECORDS: Final = 200
 EXAMPLES: Final = 10
 GRID_CELLS: Final = 4096
+SCORE_STEPS: Final = 1 << 16
+"""Into so many equal steps from 0 to 1 probabilities are binned, where they are too many to be held one by one."""
 
 _SAMPLE_LIMIT: Final = np.uint64(3277)  # of 4096: P = 0.80005
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -122,6 +124,8 @@ class MergedRows:
         classes: multiclass only: the distinct class texts of this part, in any order.
         segment: int32[n], codes into ``segments``, -1 where a row is in none; None where no segments are asked for.
         segments: their distinct texts, in any order.
+        weight: binary only: int64[n], how many rows of the merge each of these stands for, where they were binned (see
+            `binned`); None where each is one.
 
     Raises:
         InputError: the columns are not of one length, or the problem type is unknown.
@@ -135,6 +139,7 @@ class MergedRows:
     classes: tuple[str, ...] = ()
     segment: NDArray[np.int32] | None = None
     segments: tuple[str, ...] = ()
+    weight: NDArray[np.int64] | None = None
 
     @classmethod
     def of_values(
@@ -180,6 +185,31 @@ class MergedRows:
         codes = np.fromiter((-1 if name is None else numbers[name] for name in names), np.int32, len(names))
         return replace(self, segment=codes, segments=tuple(numbers))
 
+    @property
+    def records(self) -> int:
+        """The number of rows of the merge that these stand for."""
+        return len(self) if self.weight is None else int(self.weight.sum())
+
+    def binned(self) -> MergedRows:
+        """The same rows of a binary problem, counted: those of one class, sample, segment and step of the probability are one.
+
+        A step is one of `SCORE_STEPS`, and its middle stands for the probabilities in it. All else stays exact, and binning
+        rows together or in parts gives the same in the end. Rows without a probability are left as they are.
+        """
+        if self.probability is None:
+            return self
+        step = np.minimum((self.probability * SCORE_STEPS).astype(np.int64), SCORE_STEPS - 1)
+        segment = np.full(len(self), -1, np.int64) if self.segment is None else self.segment.astype(np.int64)
+        keys = segment + 1
+        for column, room in ((step, SCORE_STEPS), (self.flags, 1 << SAMPLES), (self.actual, 2), (self.predicted, 2)):
+            keys = keys * room + column
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        kept = {name: column[first] for name, column in self._columns().items()}
+        weight = np.zeros(len(first), np.int64)
+        np.add.at(weight, inverse, 1 if self.weight is None else self.weight)
+        kept |= {"probability": (step[first] + 0.5) / SCORE_STEPS, "weight": weight}
+        return MergedRows(self.problem_type, **kept, classes=self.classes, segments=self.segments)
+
     def names_of_segments(self) -> list[str | None]:
         """The segment of each row."""
         names: list[str | None] = [*self.segments, None]  # which -1 finds
@@ -215,6 +245,8 @@ class MergedRows:
             columns["probability"] = self.probability
         if self.segment is not None:
             columns["segment"] = self.segment
+        if self.weight is not None:
+            columns["weight"] = self.weight
         return columns
 
     def to_bytes(self) -> bytes:
@@ -246,6 +278,7 @@ class MergedRows:
                     classes=tuple(about["classes"]),
                     segment=columns.get("segment"),
                     segments=tuple(about.get("segments", ())),
+                    weight=columns.get("weight"),
                 )
         except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
             raise InputError(
@@ -264,11 +297,13 @@ class BinaryState:
         confusion: int64[6, 2, 2]: tally, actual, predicted; 0 is the negative class and 1 the positive one.
         scores: float64[n], the probability of each row, or None where none is captured.
         tags: uint8[n], beside ``scores``: bit 0 is the actual class, bits 1 to 5 are the row's samples.
+        weights: int64[n], how many rows each score and tag stands for, where scores are binned; None where each is one.
     """
 
     confusion: NDArray[np.int64]
     scores: NDArray[np.float64] | None = None
     tags: NDArray[np.uint8] | None = None
+    weights: NDArray[np.int64] | None = None
 
     @property
     def records(self) -> int:
@@ -427,25 +462,28 @@ def _binary_state(rows: MergedRows) -> BinaryState:
     cells = rows.flags << np.uint8(2)
     cells |= rows.actual.astype(np.uint8, copy=False) << np.uint8(1)
     cells |= rows.predicted.astype(np.uint8, copy=False)
-    by_flags = np.bincount(cells, minlength=4 << SAMPLES).reshape(1 << SAMPLES, 4)
+    # (weights are summed as floats, which are exact for whole numbers below 2 ** 53)
+    by_flags = np.bincount(cells, rows.weight, minlength=4 << SAMPLES).astype(np.int64).reshape(1 << SAMPLES, 4)
     confusion = (_MEMBERS @ by_flags).reshape(TALLIES, 2, 2)
     if rows.probability is None:
         return BinaryState(confusion)
     tags = rows.flags << np.uint8(1)
     tags |= rows.actual.astype(np.uint8, copy=False)
-    return BinaryState(confusion, rows.probability, tags)
+    return BinaryState(confusion, rows.probability, tags, rows.weight)
 
 
 def _add_binary(states: Sequence[BinaryState]) -> BinaryState:
     confusion = np.zeros((TALLIES, 2, 2), dtype=np.int64)
     scores: list[NDArray[np.float64]] = []
     tags: list[NDArray[np.uint8]] = []
+    weights: list[NDArray[np.int64]] = []
     bare = 0
     for state in states:
         confusion += state.confusion
         if state.scores is not None and state.tags is not None:
             scores.append(state.scores)
             tags.append(state.tags)
+            weights.append(state.weights if state.weights is not None else np.ones(len(state.tags), np.int64))
         else:
             bare += state.records
     if not scores:
@@ -457,7 +495,15 @@ def _add_binary(states: Sequence[BinaryState]) -> BinaryState:
             where="adding states",
             next_step="analyze one monitor's parts at a time",
         )
-    return BinaryState(confusion, np.concatenate(scores), np.concatenate(tags))
+    all_scores, all_tags = np.concatenate(scores), np.concatenate(tags)
+    if all(state.weights is None for state in states):
+        return BinaryState(confusion, all_scores, all_tags)
+    # equal ones become one: however many parts there are, no more is held than steps and tags
+    step = np.minimum((all_scores * SCORE_STEPS).astype(np.int64), SCORE_STEPS - 1)
+    _, first, inverse = np.unique(step << 6 | all_tags, return_index=True, return_inverse=True)
+    summed = np.zeros(len(first), np.int64)
+    np.add.at(summed, inverse, np.concatenate(weights))
+    return BinaryState(confusion, (step[first] + 0.5) / SCORE_STEPS, all_tags[first], summed)
 
 
 # multiclass

@@ -13,12 +13,14 @@ import pytest
 
 from airflow_mq_provider import run
 from airflow_mq_provider.engines import engine as engine_named
+from airflow_mq_provider.engines import spark as spark_engine
 from airflow_mq_provider.engines import task as tasks
 from airflow_mq_provider.engines.task import MergeTask
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import Input, capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality.records import reading
+from airflow_mq_provider.quality.states import MergedRows
 from airflow_mq_provider.scripts import Script
 from airflow_mq_provider.storage import Storage
 from airflow_mq_provider.window import Window, explicit_window, ground_truth_as_of
@@ -75,6 +77,40 @@ def test_a_report_has_the_bytes_of_the_local_engine_s(
     assert found.keys() == expected.keys()
     assert len([key for key in found if key.startswith("merged/")]) > 20
     assert {key: data for key, data in found.items() if data != expected[key]} == {}
+
+
+# --- scores that are too many
+
+
+def test_of_many_rows_scores_are_binned_and_all_else_stays_exact(
+    tmp_path: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "UNIT", 500_000)
+    truth = data(tmp_path)
+    segments = {"segments": {"input_attribute": "0"}}
+    exact = json.loads(judged(truth, "spark", **segments)["report.json"])
+    monkeypatch.setattr(spark_engine, "MOST_SCORES", 1_000)
+    binned = json.loads(judged(truth, "spark", **segments)["report.json"])
+    bound = binned.pop("auc_error_bound")
+    assert "auc_error_bound" not in exact
+    auc, exact_auc = (report["metrics"].pop("auc")["value"] for report in (binned, exact))
+    assert 0 < abs(auc - exact_auc) <= bound < 1e-3
+    for report in (binned, exact):
+        for segment in (*report["segments"]["listed"], report["segments"]["others"] or {"metrics": {}}):
+            segment["metrics"].pop("auc", None)
+    assert binned == exact
+
+
+def test_binned_rows_take_the_place_of_the_exact_ones(
+    tmp_path: Path, spark: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spark_engine, "MOST_SCORES", 1_000)
+    task = task_of(data(tmp_path), Storage(), tmp_path / "out")
+    counts = engine_named("spark").merge(task, Storage())
+    parts = list(Storage().list(task.merged_uri))
+    assert parts
+    assert all(one.key.endswith("-binned.npz") for one in parts)
+    assert sum(MergedRows.from_bytes(Storage().read(one.uri)).records for one in parts) == counts.merge.matched
 
 
 def task_of(truth: Truth, storage: Storage, folder: Path, **settings: Any) -> MergeTask:

@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from airflow_mq_provider.quality import states
+from airflow_mq_provider.quality.binary import rank
 from airflow_mq_provider.quality.metrics import compute
 from airflow_mq_provider.quality.segments import segment_states
 from airflow_mq_provider.quality.states import (
@@ -267,3 +268,45 @@ def test_the_samples_of_a_row_do_not_depend_on_the_other_rows(rows):
     together = sample_flags(ids, numbers).tolist()
     apart = [sample_flags(ids[i : i + 1], numbers[i : i + 1])[0] for i in range(len(rows))]
     assert together == apart
+
+
+# --- binned scores
+
+
+BINARY_ROWS = st.lists(COLUMNS[BINARY], max_size=40)
+
+
+@given(BINARY_ROWS, st.integers(0, 40))
+def test_binning_parts_or_the_whole_or_twice_is_the_same(rows: list[tuple[Any, ...]], cut: int) -> None:
+    whole = merged(BINARY, rows).binned()
+    parts = [merged(BINARY, part).binned() for part in (rows[:cut], rows[cut:])]
+
+    def kinds(state: State) -> Any:
+        assert isinstance(state, BinaryState)
+        assert state.scores is not None
+        assert state.tags is not None
+        assert state.weights is not None
+        columns = (state.scores.tolist(), state.tags.tolist(), state.weights.tolist())
+        return state.confusion.tolist(), sorted(zip(*columns, strict=True))
+
+    together = kinds(add_states([state_of(whole)], BINARY))
+    assert kinds(add_states(map(state_of, parts), BINARY)) == together
+    assert kinds(add_states([state_of(whole.binned())], BINARY)) == together
+    assert whole.records == len(rows)
+    assert MergedRows.from_bytes(whole.to_bytes()).records == len(rows)
+
+
+@given(BINARY_ROWS)
+def test_binning_changes_no_count_and_auc_by_no_more_than_its_bound(rows: list[tuple[Any, ...]]) -> None:
+    exact = add_states([state_of(merged(BINARY, rows))], BINARY)
+    binned = add_states([state_of(merged(BINARY, rows).binned())], BINARY)
+    assert isinstance(exact, BinaryState)
+    assert isinstance(binned, BinaryState)
+    assert binned.confusion.tolist() == exact.confusion.tolist()
+    exact_ranking, ranking = rank(exact), rank(binned)
+    assert exact_ranking is not None
+    assert ranking is not None
+    assert exact_ranking.auc_error_bound is None
+    assert ranking.auc_error_bound is not None
+    if rows and 0 < sum(actual for _, actual, *_ in rows) < len(rows):
+        assert abs(ranking.auc[0] - exact_ranking.auc[0]) <= ranking.auc_error_bound + 1e-15
