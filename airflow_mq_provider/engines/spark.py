@@ -2,7 +2,7 @@
 
 Executors read the objects by URI through `Storage`, a unit of work a row (`spark_units`), and read every line as the other
 engines do, so a line means the same here. Spark joins captures with the last label of each id, and executors write the parts
-under the names, and with the rows, that the local engine gives them. Each object is read once in a run: labels are
+under the names, and with the rows, that the local engine gives them where it keeps merged records. Each object is read once in a run: labels are
 kept by Spark between the two uses that it has for them, captures go straight into the join (docs/decisions/0014).
 
 Only the DataFrame interface is used, so Spark Connect does as well as a driver.
@@ -11,6 +11,7 @@ Only the DataFrame interface is used, so Spark Connect does as well as a driver.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -85,7 +86,10 @@ def merge(
         label_side, several = _label_counts(task, labels, sink, progress)
         last = _last_labels(labels)
         joined = _kept(_joined(_captures(spark, task, storage, several=several), last, task, storage), held)
-        counts = _join_counts(task, joined, label_side, sink, progress)
+        with tempfile.TemporaryFile() as mismatches:  # which stand after all that was rejected before the join
+            counts = _join_counts(task, joined, label_side, sink, mismatches, progress)
+            mismatches.seek(0)
+            shutil.copyfileobj(mismatches, sink)
         ids = joined.where(sql.col("told").isNull()).groupBy("high", "low").agg(sql.max("labelled").alias("labelled"))
         seen, labelled = _numbers(ids.agg(sql.count("*"), sql.count_if("labelled")))
         [known] = _numbers(last.agg(sql.count("*")))
@@ -248,6 +252,7 @@ def _join_counts(
     joined: DataFrame,
     label_side: GroundTruthCounts,
     sink: IO[bytes],
+    mismatch_sink: IO[bytes],
     progress: Callable[[str, int, int], None] | None,
 ) -> MergeCounts:
     """Count what became of the captures; ids are counted by Spark."""
@@ -260,7 +265,7 @@ def _join_counts(
             setattr(total, name, getattr(total, name) + getattr(said, name))
         ages += said.ages
         _add(rejections, said.rejected, sink)
-        _add(mismatches, said.mismatched, sink)
+        _add(mismatches, said.mismatched, mismatch_sink)
     _tell(progress, "captures", task.captures)
     return MergeCounts(
         capture=CaptureCounts(

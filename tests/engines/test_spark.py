@@ -143,7 +143,8 @@ def test_parts_and_rejected_lines_have_the_bytes_of_the_local_engine_s(
     truth = data(tmp_path)
     results = []
     for name in ("local", "spark"):
-        task = task_of(truth, Storage(), tmp_path / name)
+        # with merged records the local engine joins unit by unit, too, and not hour by hour
+        task = task_of(truth, Storage(), tmp_path / name, keep_merged="jsonl")
         if script is not None:
             task = replace(task, preprocessor=script, reading=replace(task.reading, processed=True))
         results.append((engine_named(name).merge(task, Storage(), workers=1), written(task)))
