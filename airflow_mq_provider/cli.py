@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, VIOLATIONS, NOT_JUDGED = range(5)
 STRICT = {"Completed": DONE, "CompletedWithViolations": VIOLATIONS, "NotJudged": NOT_JUDGED}
-ENGINES = ("local", "reference", "spark", "auto")
+ENGINES = ("local", "spark", "reference", "auto")
 DATASET_FORMATS = ("csv", "csv-header", "jsonl", "parquet")
 INTERRUPTED = 128 + signal.SIGINT
 

@@ -56,7 +56,7 @@ def get_provider_info() -> dict[str, Any]:
                     "engine": {
                         "description": "The engine of tasks that do not name one themselves: ``local`` uses the cores "
                         "of the worker's machine, ``spark`` a Spark session, ``reference`` is slow and obvious, ``auto`` takes "
-                        "``local`` as long as a window fits ``memory_limit``, else Spark where that is given.",
+                        "``local`` as long as a window fits ``memory_limit``, else ``spark`` where a session is given.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "reference",

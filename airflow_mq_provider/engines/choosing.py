@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +12,6 @@ from airflow_mq_provider.engines.workers import available_cores
 from airflow_mq_provider.storage import Storage
 
 AUTO: Final = "auto"
-_SAY_WHERE_SPARK_IS: Final = ("SPARK_REMOTE", "PYSPARK_GATEWAY_PORT")
-"""Set by whoever has a Spark Connect server, and by ``spark-submit``."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,23 +32,17 @@ def choose(asked: str, task: MergeTask, storage: Storage, workers: int | None) -
     """
     if asked != AUTO:
         return Choice(asked)
+    from airflow_mq_provider.engines.spark import session_is_given
+
     found = weigh(task, storage, workers or available_cores())
     size = f"{found.listed // MIB:,} MiB are listed"
     if found.in_memory:
         choice = Choice("local", f"{size}, which the memory limit of {found.limit // MIB:,} MiB has room for")
     else:
         size += f" and need about {found.need.in_memory // MIB:,} MiB, more than the memory limit of {found.limit // MIB:,} MiB"
-        if spark_is_given():
+        if session_is_given():
             choice = Choice("spark", f"{size}; a Spark session is given")
         else:
             choice = Choice("local", f"{size}, but no Spark session is given")
     _log.info("Engine %s: %s.", choice.engine, choice.why)
     return choice
-
-
-def spark_is_given() -> bool:
-    """Whether Spark can be had without starting one here: by the environment, or by a session of this process."""
-    if any(name in os.environ for name in _SAY_WHERE_SPARK_IS):
-        return True
-    loaded = sys.modules.get("pyspark.sql")  # where nobody has imported it there is no session
-    return loaded is not None and loaded.SparkSession.getActiveSession() is not None

@@ -354,6 +354,14 @@ def session() -> SparkSession:
     return builder.getOrCreate()
 
 
+def session_is_given() -> bool:
+    """Whether `session` finds one, or is told where there is one, and starts no Spark of this machine's own."""
+    if _server.get() is not None or "SPARK_REMOTE" in os.environ or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return True
+    loaded = sys.modules.get("pyspark.sql")  # where nobody has imported it there is no session
+    return loaded is not None and loaded.SparkSession.getActiveSession() is not None
+
+
 @contextmanager
 def connected(url: str) -> Iterator[None]:
     """Within, the engine works on the Spark Connect server at a URL. No session is made before it is needed; it ends with this."""

@@ -173,8 +173,8 @@ class GroundTruthMergeOperator(TellsLineage, MonitorOperator):
             runs; a relative path is relative to the DAG file. Strings may hold templates.
         as_of: What a `GroundTruthSensor` returned. The run's param ``as_of`` goes before it; without both, labels are read
             up to the scheduled time.
-        **kwargs: ``engine`` (``local``, ``spark``, ``reference`` or ``auto``; None takes the setting ``[model_quality] engine``),
-            ``workers`` (processes of the local engine; None takes the setting ``[model_quality] workers``), ``spark_conn_id`` (a connection
+        **kwargs: ``engine`` (``local``, ``spark``, ``reference`` or ``auto``; None takes the setting ``[model_quality] engine``), ``workers``
+            (processes of the local engine; None takes the setting ``[model_quality] workers``), ``spark_conn_id`` (a connection
             of type ``spark_connect``, on whose server the Spark engine works), the connection for S3 as in
             the amazon provider's operators (``aws_conn_id``, ``region_name``, ``verify``, ``botocore_config``), which is not
             asked for where every URI is local, and what every operator takes.

@@ -18,6 +18,7 @@ from airflow_mq_provider.hooks.task_context import (
     connection_of,
     declaration,
     engine_and_workers,
+    memory_limit,
     open_monitor,
     progress_log,
     run_as_of,
@@ -190,7 +191,7 @@ class GroundTruthSensor(_MonitorSensor):
         """Join as a run would, into a folder that is thrown away, and return captures and their label coverage."""
         from airflow_mq_provider.airflow_internals import let_task_have_children
         from airflow_mq_provider.engines import engine as engine_named
-        from airflow_mq_provider.engines.choosing import AUTO
+        from airflow_mq_provider.engines.choosing import choose
         from airflow_mq_provider.engines.task import MergeTask
         from airflow_mq_provider.inputs import capture_inputs, label_inputs
         from airflow_mq_provider.quality.records import reading
@@ -210,13 +211,13 @@ class GroundTruthSensor(_MonitorSensor):
                 merged_uri=f"{folder}/merged",
                 rejected_uri=f"{folder}/rejected.jsonl",
                 counts_only=True,
+                memory_limit=memory_limit(),
                 keep_rejected_lines=monitor.keep_rejected == "lines",
                 # so each look reads what is new, and the run after it nothing twice
                 prepared=prepared_place(monitor, window),
             )
-            if engine == AUTO:
-                engine = "local"  # no cluster writes into a folder of this worker
             with spark_of(self.spark_conn_id):
+                engine = choose(engine, task, storage, workers).engine
                 counts = engine_named(engine).merge(task, storage, workers=workers, progress=progress_log(self.log))
         return counts.capture.used, counts.merge.label_coverage
 

@@ -13,8 +13,8 @@ import pytest
 
 from airflow_mq_provider import engines, run
 from airflow_mq_provider.cli import main
-from airflow_mq_provider.engines.choosing import spark_is_given
 from airflow_mq_provider.engines.memory import MIB
+from airflow_mq_provider.engines.spark import connected, session_is_given
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.storage import Storage
 from tests.world import World, capture_line, label_line
@@ -95,9 +95,15 @@ def test_the_merge_s_choice_is_that_of_the_report_whatever_the_analysis_would_ta
 
 @pytest.mark.parametrize("name", ["SPARK_REMOTE", "PYSPARK_GATEWAY_PORT"])
 def test_spark_is_given_by_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not spark_is_given()
+    assert not session_is_given()
     monkeypatch.setenv(name, "1")
-    assert spark_is_given()
+    assert session_is_given()
+
+
+def test_spark_is_given_by_a_connection_of_airflow() -> None:
+    with connected("sc://127.0.0.1"):
+        assert session_is_given()
+    assert not session_is_given()
 
 
 @pytest.mark.parametrize(("session", "given"), [(None, False), (object(), True)])
@@ -106,7 +112,7 @@ def test_spark_is_given_by_a_session_of_this_process(
 ) -> None:
     sql = SimpleNamespace(SparkSession=SimpleNamespace(getActiveSession=lambda: session))
     monkeypatch.setitem(sys.modules, "pyspark.sql", sql)
-    assert spark_is_given() is given
+    assert session_is_given() is given
 
 
 def test_the_command_line_chooses_too_and_says_why(
