@@ -398,6 +398,7 @@ def model_quality_fleet_dag(
     merge_apart: bool = True,
     engine: str | None = None,
     workers: int | None = 1,
+    spark_conn_id: str | None = None,
     aws_conn_id: str | None = "aws_default",
     region_name: str | None = None,
     verify: bool | str | None = None,
@@ -428,8 +429,9 @@ def model_quality_fleet_dag(
         max_runtime: The longest one monitor may take.
         merge_apart: Whether the merge is a task of its own. Without it a monitor is one task, which halves what Airflow spends on starting
             tasks, and a retry merges again.
-        engine: ``local``, ``reference`` or ``auto``; by default the setting ``[model_quality] engine``.
+        engine: ``local``, ``spark``, ``reference`` or ``auto``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine in one task: one, since many tasks run side by side. None takes the setting.
+        spark_conn_id: The connection of type ``spark_connect`` for the Spark engine.
         aws_conn_id: The connection for S3, the folder's and the monitors'.
         region_name: Another region than the connection's.
         verify: How certificates are verified, where not as the connection says.
@@ -465,6 +467,7 @@ def model_quality_fleet_dag(
             merge_apart=merge_apart,
             engine=engine,
             workers=workers,
+            spark_conn_id=spark_conn_id,
             aws_conn_id=aws_conn_id,
             region_name=region_name,
             verify=verify,
