@@ -9,7 +9,7 @@ READY := .venv/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-system test-fleet test-lowest check format readme bench constraints clean
+.PHONY: help venv demo ui test test-system test-fleet test-lowest check format readme bench scale constraints clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ readme: $(READY) ## write what README shows of the demo anew
 
 bench: $(READY) ## measure speed and memory, write README's figures and chart; ARGS=--large for 5,000,000 records too
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+scale: $(READY) ## compute the tables of docs/scale.md from what was measured
+	$(BIN)/python benchmarks/scale.py
 
 # Keeps the versions that are there where they still fit; ARGS=--upgrade takes the newest of everything.
 constraints: ## resolve the dependencies again and write constraints.txt and constraints-lowest.txt

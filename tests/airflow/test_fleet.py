@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -310,3 +311,30 @@ def test_the_pages_show_the_monitors_of_a_fleet_and_what_each_is_owed(
     assert (len(good.windows), good.missing.failed) == (2, 0)
     assert (len(bad.windows), bad.missing.failed) == (1, 1)
     assert set(tab) == {folder.name("a"), folder.name("b")}
+
+
+def test_the_requests_that_a_monitor_makes_of_s3_are_those_that_scale_md_computes_with(
+    churn_on_s3: Churn, aws_connection: str, make_dag: MakeDag, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this fails since a run asks S3 for less or more: correct benchmarks/unit_costs.json and call ``make scale``."""
+    from botocore.client import BaseClient
+
+    churn_on_s3.hours(HOUR, 1)
+    churn_on_s3.constrained(accuracy=0.5)
+    fleet = Folder(join(churn_on_s3.root, "monitors"), churn_on_s3)
+    fleet.add("a.json")
+    fleet.add("b.json")
+    dag = fleet_dag(make_dag, fleet, f"aws_conn_id={aws_connection!r}")
+    asked: Counter[str] = Counter()
+    call = BaseClient._make_api_call
+
+    def counted(client: Any, operation: str, given: dict[str, Any]) -> Any:
+        if client.meta.service_model.service_name == "s3" and not str(given.get("Key")).endswith("/a.jsonl"):
+            asked[operation] += 1
+        return call(client, operation, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", counted)
+    judged(runs, dag)
+    asked["ListObjectsV2"] -= 1  # of the folder, once for all
+    costs = json.loads((Path(__file__).parents[2] / "benchmarks/unit_costs.json").read_text())
+    assert {name: count / 2 for name, count in asked.items()} == costs["requests_of_a_monitor"]["value"]

@@ -262,3 +262,33 @@ def test_what_the_docs_say_of_many_waits_files_and_objects_is_what_was_measured(
         f"{objects['objects']:,} objects of {objects['bytes'] / 1e6:,.0f} MB took a run {objects['run_peak_pss_mb']:.0f} MB",
     ):
         assert figure in page
+
+
+def test_the_tables_of_scale_md_are_computed_from_what_was_measured() -> None:
+    """Where this fails since something was measured again: ``make scale`` writes them."""
+    from benchmarks import scale
+
+    page = scale.PAGE.read_text()
+    assert scale.written(page) == page
+
+
+def test_what_scale_md_computes_with_is_named_with_how_it_was_measured() -> None:
+    from benchmarks import scale
+
+    costs = json.loads(scale.UNIT_COSTS.read_text())
+    assert all(set(one) == {"value", "how"} and one["how"] for one in costs.values())
+    page = scale.PAGE.read_text()
+    assert [name for name in costs if f"| {name} |" not in page] == []
+
+
+def test_a_scale_that_is_half_as_large_costs_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import scale
+
+    given = scale.costs()
+    whole = {row[0]: row[1] for row in scale.one_model(given)}
+    monkeypatch.setattr(scale, "CAPTURES", scale.CAPTURES // 2)
+    half = {row[0]: row[1] for row in scale.one_model(given)}
+    objects = [int(one["objects read"].split()[0].replace(",", "")) for one in (half, whole)]
+    memory = [float(one["memory of the worker"].split()[0]) for one in (half, whole)]
+    assert 2 * objects[0] == objects[1]
+    assert 2 * memory[0] == pytest.approx(memory[1], abs=0.2)
