@@ -684,5 +684,7 @@ def _truths(truths: list[bytes], reading: Reading, classes: Classes) -> tuple[ND
 
 def _plain_label(payload: Any) -> Any:
     if isinstance(payload, dict) and "instances" not in payload and ("label" in payload or len(payload) == 1):
-        return label_in(payload)
+        value = label_in(payload)
+        # a list of labels is rows, but a label that is a list is none
+        return None if isinstance(value, list) else value
     return payload

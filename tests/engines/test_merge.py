@@ -67,6 +67,15 @@ def test_the_label_collected_last_wins_by_folder_then_key_then_line(world: World
     assert world.run()["metrics"]["confusion_matrix"]["1"]["1"] == 3
 
 
+def test_a_label_that_is_a_list_is_none_while_a_list_of_labels_is_rows(world: World) -> None:
+    world.captures(*(capture_line(id, "0.9") for id in "abc"))
+    payloads = {"a": '{"label": [1]}', "b": "[1]", "c": '{"label": 1}'}
+    world.labels(*(label_line(id, payload, encoding="JSON") for id, payload in payloads.items()))
+    report = world.run()
+    assert report["ground_truth"]["rejected"] == {"foreign_label": 1}
+    assert report["merge"]["matched"] == 2
+
+
 def test_rejected_lines_are_kept_with_file_line_and_reason(world: World) -> None:
     world.captures(capture_line("a", "0.9"), b"", b'{"broken', name="x.jsonl")
     world.labels(label_line("a", "maybe"), label_line("a", "1"))
