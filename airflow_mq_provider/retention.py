@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow_mq_provider.engines.hours import CAPTURES, LABELS
+from airflow_mq_provider.engines.hours import CAPTURES, LABELS, made_of_hours
 from airflow_mq_provider.engines.prepared import reading_digest, useless
 from airflow_mq_provider.engines.task import PreparedPlace
 from airflow_mq_provider.exceptions import WindowError
-from airflow_mq_provider.monitor import BatchTransformInput, ModelQualityMonitor
+from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.storage import Storage, StoredObject, join
 from airflow_mq_provider.window import Window, format_time, parse_delay, parse_offset
@@ -26,8 +26,8 @@ def prepared_place(monitor: ModelQualityMonitor, window: Window) -> PreparedPlac
 
     Hours are kept for `prepared_hours_retention` before the scheduled time, and those of the window in any case.
     """
-    retention = parse_delay(monitor.prepared_hours_retention, field="prepared_hours_retention")
-    if not retention or not _uses_hours(monitor):
+    retention = _retention(monitor)
+    if not retention:
         return None
     return PreparedPlace(monitor.prepared_root, min(window.start, window.scheduled_time - retention))
 
@@ -45,9 +45,7 @@ def clean(
         OutputError: it cannot be deleted.
     """
     before = now - older_than if older_than is not None else now + _reach(monitor)
-    kept = _uses_hours(monitor) and bool(
-        parse_delay(monitor.prepared_hours_retention, field="prepared_hours_retention")
-    )
+    kept = _retention(monitor)
     removed: list[StoredObject] = []
     standing = 0
     for side in (CAPTURES, LABELS):
@@ -68,10 +66,11 @@ def clean(
     }
 
 
-def _uses_hours(monitor: ModelQualityMonitor) -> bool:
-    """Whether runs of the monitor are made of hours: see `engines.by_hour.serves`."""
-    scripted = monitor.sagemaker is not None and monitor.sagemaker.record_preprocessor_source_uri is not None
-    return not (scripted or monitor.keep_merged or isinstance(monitor.input, BatchTransformInput))
+def _retention(monitor: ModelQualityMonitor) -> timedelta:
+    """How long the monitor keeps prepared hours: not at all where its runs are not made of them."""
+    if not made_of_hours(reading(monitor), monitor.keep_merged):
+        return timedelta(0)
+    return parse_delay(monitor.prepared_hours_retention, field="prepared_hours_retention")
 
 
 def _reach(monitor: ModelQualityMonitor) -> timedelta:

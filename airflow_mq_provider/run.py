@@ -103,7 +103,8 @@ def merge(
     """Join the labels to the captures of a window; the rows wait under ``merged/`` for `analyze`.
 
     First takes away what an earlier run left under the report prefix, its ``report.json`` before all else. Without
-    `as_of`, labels count up to the scheduled time. The engine ``auto`` is one of the others, by the listing (`choose`). Returns the hand-over: plain JSON, a few kilobytes.
+    `as_of`, labels count up to the scheduled time. The engine ``auto`` is one of the others, by the listing (`choose`).
+    Returns the hand-over: plain JSON, a few kilobytes.
 
     Raises:
         InputError: the capture prefix holds nothing, or something cannot be read.
@@ -413,9 +414,10 @@ def _statistics(monitor: ModelQualityMonitor, state: State, evaluation_time: str
     )
 
 
-def storage_for(monitor: ModelQualityMonitor) -> Storage:
+def storage_for(monitor: ModelQualityMonitor, *, expected_bucket_owner: str | None = None) -> Storage:
     """Storage with boto3's own credential chain; what is written to S3 is encrypted with the monitor's key (rule O5)."""
-    return Storage(kms_key_id=monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None)
+    key = monitor.sagemaker.output_kms_key_id if monitor.sagemaker else None
+    return Storage(kms_key_id=key, expected_bucket_owner=expected_bucket_owner)
 
 
 def constraints_of(monitor: ModelQualityMonitor, storage: Storage) -> dict[str, Constraint] | None:

@@ -26,6 +26,7 @@ from airflow_mq_provider.engines.hours import (
     joined_captures,
     joined_labels,
     label_hour,
+    made_of_hours,
     rows_together,
 )
 from airflow_mq_provider.engines.matching import Matches, match
@@ -80,8 +81,7 @@ ROWS = 1 << 20
 
 def serves(task: MergeTask) -> bool:
     """Whether a merge is of the kind that is made of hours."""
-    reading = task.reading
-    return task.keep_merged is None and task.preprocessor is None and reading.batch is None and not reading.processed
+    return task.preprocessor is None and made_of_hours(task.reading, task.keep_merged)
 
 
 def sides(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from airflow_mq_provider.engines.task import Rejections
-from airflow_mq_provider.quality.columns import read_captures, read_labels
+from airflow_mq_provider.quality.columns import numbers_in_records, read_captures, read_labels
 from airflow_mq_provider.quality.lines import Lines, Rejection
 from airflow_mq_provider.quality.records import Classes, Reading
 from airflow_mq_provider.quality.states import BINARY, EXAMPLES, MULTICLASS, REGRESSION, RejectedLine, sample_flags
@@ -102,6 +102,11 @@ class LabelHour:
         return len(self.high)
 
 
+def made_of_hours(reading: Reading, keep_merged: str | None) -> bool:
+    """Whether runs that read so may be made of hours: none that asks for a captured line as it was written, and no batch."""
+    return keep_merged is None and reading.batch is None and not reading.processed
+
+
 # --- from lines ---------------------------------------------------------------------------------------------------------
 
 
@@ -177,14 +182,6 @@ def _flags(ids: NDArray[np.uint64], rows: NDArray[np.int64] | None) -> NDArray[n
     if rows is None:
         return sample_flags(ids)
     return sample_flags(np.repeat(ids, rows, axis=0), numbers_in_records(rows))
-
-
-def numbers_in_records(rows: NDArray[Any]) -> NDArray[np.int64]:
-    """Of each row, its number within its record, given how many rows each record has."""
-    ends = np.cumsum(rows)
-    numbers = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
-    numbers -= np.repeat(ends - rows, rows)
-    return numbers
 
 
 def _rejected(rejected: Sequence[Rejection], side: str, keep_lines: bool) -> RejectedLines:
@@ -306,8 +303,8 @@ def _together(columns: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, kind), *columns])
 
 
-def rows_together(parts: Sequence[tuple[NDArray[np.int32] | None, int]]) -> NDArray[np.int32] | None:
-    """Row counts of consecutive parts; None where every record has one row."""
+def rows_together(parts: Sequence[tuple[NDArray[Any] | None, int]]) -> NDArray[Any] | None:
+    """Row counts of consecutive parts, in the widest of their kinds; None where every record has one row."""
     if all(rows is None for rows, _ in parts):
         return None
     return np.concatenate([np.ones(count, np.int32) if rows is None else rows for rows, count in parts])

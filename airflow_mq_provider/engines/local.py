@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from airflow_mq_provider.engines import by_hour
+from airflow_mq_provider.engines.hours import rows_together
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
 from airflow_mq_provider.engines.memory import fits
 from airflow_mq_provider.engines.reading import capture_lines, label_lines, reader
@@ -43,6 +44,7 @@ from airflow_mq_provider.engines.workers import Later, Step, available_cores, ke
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
     Predictions,
+    numbers_in_records,
     processed,
     read_labels,
     row_places,
@@ -187,8 +189,7 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     for lines in label_lines(storage, unit):
         parts.append(read_labels(lines, task.reading, classes))
         of_blocks = np.array([hour_of[block.source] for block in lines.blocks], np.int32)
-        starts = lines.starts[parts[-1].at]
-        hours.append(of_blocks[np.searchsorted(lines.block_starts[: len(of_blocks)], starts, side="right") - 1])
+        hours.append(of_blocks[lines.block_numbers(parts[-1].at)])
         for rejection in parts[-1].rejected:
             rejections.add(rejection)
     truth, truths = None, []
@@ -201,7 +202,7 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
         lines=sum(part.lines for part in parts),
         ids=_joined([part.ids for part in parts], np.uint64, (0, 2)),
         hours=_joined(hours, np.int32),
-        rows=_joined_rows([(part.rows, len(part.ids)) for part in parts]),
+        rows=rows_together([(part.rows, len(part.ids)) for part in parts]),
         actual=_joined([part.actual for part in parts], _kind(task)),
         classes=classes.names,
         truth=truth,
@@ -223,13 +224,6 @@ def _kind(task: MergeTask) -> type[np.generic]:
 
 def _joined(arrays: Sequence[NDArray[Any]], kind: Any, shape: tuple[int, ...] = (0,)) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros(shape, kind)
-
-
-def _joined_rows(parts: Sequence[tuple[NDArray[np.int64] | None, int]]) -> NDArray[np.int64] | None:
-    """Row counts of consecutive parts; None where every record has one row."""
-    if all(rows is None for rows, _ in parts):
-        return None
-    return np.concatenate([np.ones(count, np.int64) if rows is None else rows for rows, count in parts])
 
 
 def _collected(
@@ -416,7 +410,7 @@ def _join_piece(
         rows_of_captures, rows_of_labels = row_places(mine, captures), row_places(theirs, labels)
         counts = mine[captures]
         row_owner = np.repeat(captures, counts)
-        row = np.arange(len(row_owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        row = numbers_in_records(counts)
     predicted = part.predicted[rows_of_captures]
     actual = table.actual[rows_of_labels]
     binary = task.reading.problem_type == "BinaryClassification"

@@ -31,7 +31,7 @@ from airflow_mq_provider.engines.task import (
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
-from airflow_mq_provider.quality.columns import Predictions, read_labels
+from airflow_mq_provider.quality.columns import Predictions, numbers_in_records, read_labels
 from airflow_mq_provider.quality.lines import Lines, Rejection
 from airflow_mq_provider.quality.records import Classes, Fault, Reading, capture_segments, judge_batch, judge_rows
 from airflow_mq_provider.quality.states import MULTICLASS, REGRESSION, MergedRows, sample_flags
@@ -463,7 +463,7 @@ class _JoinedUnit:
         ids = np.stack([_numbers(rows[name]).view(np.uint64) for name in ("high", "low")], axis=1)
         merged = MergedRows(
             problem_type=reading.problem_type,
-            flags=sample_flags(ids[owner], np.arange(len(owner)) - ends[owner]),
+            flags=sample_flags(ids[owner], numbers_in_records(counts)),
             actual=self._values(rows["actual"]),
             predicted=self._values(rows["predicted"]),
             probability=None if reading.probability is None else _numbers(_flat(rows["probability"])),

@@ -146,7 +146,6 @@ def results(
             tell(step)
         return
     later.share()
-    keep_freed_memory()
     _steps[:] = steps
     pool = ProcessPoolExecutor(
         min(cores, len(steps)),

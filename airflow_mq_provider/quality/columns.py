@@ -383,6 +383,14 @@ def _ordered(values: NDArray[Any], rows: NDArray[np.int64], order: NDArray[np.in
     return values[row_places(rows, order)] if (rows != 1).any() else values[order]
 
 
+def numbers_in_records(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Of each row, its number within its record, given how many rows each record has."""
+    ends = np.cumsum(rows)
+    numbers = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
+    numbers -= np.repeat(ends - rows, rows)
+    return numbers
+
+
 def row_places(rows: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where the rows of the records `order` stand, given how many rows each record has."""
     starts = np.cumsum(rows) - rows

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -79,11 +79,16 @@ class Lines:
 
     def block(self, at: int) -> Block:
         """The block of a line."""
-        return self.blocks[int(np.searchsorted(self.block_starts, self.starts[at], side="right")) - 1]
+        return self.blocks[int(self.block_numbers(at))]
+
+    def block_numbers(self, at: Any) -> NDArray[np.int64]:
+        """Which of the blocks a line is of, or each of some lines."""
+        numbers: NDArray[np.int64] = np.searchsorted(self.block_starts, self.starts[at], side="right") - 1
+        return numbers
 
     def places(self, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Of some lines, in their order: the block of each, and its number in its object, as `rejection` has it."""
-        block = np.searchsorted(self.block_starts, self.starts[at], side="right") - 1
+        block = self.block_numbers(at)
         blank = len(self.newlines) > len(self.starts)
         newline = np.searchsorted(self.newlines, self.starts[at]) if blank else at
         first = np.array([one.first_line for one in self.blocks], np.int64)
@@ -92,7 +97,7 @@ class Lines:
 
     def rejection(self, at: int, reason: str, seen: str) -> Rejection:
         """The rejection of a line."""
-        number = int(np.searchsorted(self.block_starts, self.starts[at], side="right")) - 1
+        number = int(self.block_numbers(at))
         block = self.blocks[number]
         before = np.searchsorted(self.newlines, [self.block_starts[number], self.starts[at]])
         line = block.first_line + int(before[1] - before[0])
