@@ -26,7 +26,7 @@ from airflow_mq_provider import __version__
 from airflow_mq_provider.exceptions import InputError, ModelQualityError, MonitorError
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.report_folder import HANDOVER, MERGED, clear, standing_handover
-from airflow_mq_provider.run import constraints_of, merge
+from airflow_mq_provider.run import constraints_of, merge, storage_for
 from airflow_mq_provider.storage import Storage, is_s3, join
 from airflow_mq_provider.window import AsOf, Window, format_time, ground_truth_as_of, parse_time
 
@@ -46,14 +46,16 @@ REQUIREMENTS = (
     "pydantic",
     "pydantic-core",
     "python-dateutil",
+    "pytz",
     "pyyaml",
     "six",
     "typing-extensions",
     "typing-inspection",
+    "tzdata",
     "xxhash",
 )
-"""What a merge needs beside this package, boto3 and Spark; pandas, because PySpark hands over no columns without it. The
-rest of the package's dependencies is for Airflow."""
+"""What a merge needs beside this package, boto3 and Spark; pandas, because PySpark hands over no columns without it,
+and pytz and tzdata, because pandas before 3 needs them. The rest of the package's dependencies is for Airflow."""
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     handover = merge(
         job.monitor,
         job.window,
-        storage=_storage(job),
+        storage=storage_for(job.monitor, expected_bucket_owner=job.expected_bucket_owner),
         as_of=job.as_of,
         engine=job.engine,
         allow_scripts=job.allow_scripts,
@@ -260,7 +262,7 @@ def _read_monitor(text: str, owner: str | None) -> ModelQualityMonitor:
     if text.lstrip().startswith("{"):
         monitor = ModelQualityMonitor.from_text(text, "--monitor")
     elif is_s3(text):
-        monitor = ModelQualityMonitor.from_text(Storage(expected_bucket_owner=owner).read(text).decode(), text)
+        monitor = ModelQualityMonitor.from_bytes(Storage(expected_bucket_owner=owner).read(text), text)
     else:
         monitor = ModelQualityMonitor.from_file(text)
     if monitor.has_templates:
@@ -270,11 +272,6 @@ def _read_monitor(text: str, owner: str | None) -> ModelQualityMonitor:
             next_step="write the places out, or start the job from Airflow, which sends the monitor rendered",
         )
     return monitor
-
-
-def _storage(job: Job) -> Storage:
-    key = job.monitor.sagemaker.output_kms_key_id if job.monitor.sagemaker else None
-    return Storage(kms_key_id=key, expected_bucket_owner=job.expected_bucket_owner)
 
 
 def _expect(asked: str | None, came: str, what: str, remedy: str) -> None:

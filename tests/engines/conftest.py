@@ -11,9 +11,10 @@ from airflow_mq_provider.storage import Storage
 from tests.world import World
 
 ENGINES = ("reference", "local", "local on disk", "spark")
+MARKS = {"spark": pytest.mark.spark}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[pytest.param(engine, marks=MARKS.get(engine, ())) for engine in ENGINES])
 def engine(request: pytest.FixtureRequest) -> str:
     """Every engine by its name; the local one also as where the labels do not fit into memory."""
     return ready(request, request.param)
@@ -35,9 +36,11 @@ def ready(request: pytest.FixtureRequest, engine: str) -> str:
 # so from S3 is seen here, from the local disk in what asks for `local_world`.
 @pytest.fixture(
     params=[
-        (engine, place) for engine in ENGINES for place in ("local", "s3") if (engine, place) != ("spark", "local")
+        pytest.param((engine, place), marks=MARKS.get(engine, ()), id=f"{engine}-{place}")
+        for engine in ENGINES
+        for place in ("local", "s3")
+        if (engine, place) != ("spark", "local")
     ],
-    ids="-".join,
 )
 def world(request: pytest.FixtureRequest, tmp_path: Any) -> World:
     """An empty world, for each engine and each kind of storage."""

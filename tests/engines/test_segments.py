@@ -261,6 +261,7 @@ def test_the_documents_of_the_whole_are_the_same_bytes_with_segments(local_world
     assert {key: found[key] for key in kept} == {key: plain[key] for key in kept}
 
 
+@pytest.mark.spark
 def test_engines_and_any_number_of_workers_say_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark: object
 ) -> None:

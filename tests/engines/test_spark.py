@@ -27,6 +27,8 @@ from airflow_mq_provider.window import Window, explicit_window, ground_truth_as_
 from benchmarks.generate import Truth, generate
 from tests.loopback import CountingStorage
 
+pytestmark = pytest.mark.spark
+
 SCRIPT = Script(
     "script.py",
     """

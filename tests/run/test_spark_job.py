@@ -352,7 +352,7 @@ def test_the_requirements_need_nothing_else() -> None:
 def test_the_requirements_are_those_of_the_package() -> None:
     declared = {canonicalize_name(Requirement(line).name) for line in requires("airflow-mq-provider") or ()}
     of_pydantic = {"annotated-types", "pydantic-core", "typing-extensions", "typing-inspection"}
-    of_pyspark = {"pandas", "python-dateutil", "six"}
+    of_pyspark = {"pandas", "python-dateutil", "pytz", "six", "tzdata"}
     assert set(spark_job.REQUIREMENTS) - of_pydantic - of_pyspark <= declared
 
 
