@@ -120,16 +120,15 @@ class LabelTable:
     """One for each row of the m labels, into `segments`, -1 for none; None where no segments of labels are asked for."""
     segments: list[str]
 
-    def truths_of(self, labels: NDArray[np.int64]) -> list[bytes]:
-        """The ``groundTruthData`` of some labels, in a merge that needs them."""
+    def truths_of(self, labels: NDArray[np.int64]) -> tuple[list[int], dict[int, bytes]]:
+        """The ``groundTruthData`` of some labels, in a merge that needs them: the number of each, and each by its number."""
         if self.truth is None:
             raise RuntimeError("labels were read without their groundTruthData")
-        numbers = self.truth[labels]
-        different = np.unique(numbers)
-        starts, ends = self.truth_starts[different].tolist(), self.truth_starts[different + 1].tolist()
-        pairs = zip(different.tolist(), starts, ends, strict=True)
-        texts = {number: self.truth_bytes[start:end].tobytes() for number, start, end in pairs}
-        return [texts[number] for number in numbers.tolist()]
+        numbers = self.truth[labels].tolist()
+        different = list(set(numbers))
+        starts, ends = self.truth_starts[different].tolist(), self.truth_starts[1:][different].tolist()
+        triples = zip(different, starts, ends, strict=True)
+        return numbers, {number: self.truth_bytes[start:end].tobytes() for number, start, end in triples}
 
     def segments_of(self, rows: NDArray[np.int64]) -> list[str | None]:
         """The segment of some rows, in a merge that asks for segments of labels."""

@@ -35,6 +35,7 @@ from airflow_mq_provider.engines.task import (
     Unit,
     merged_batch,
     merged_captures,
+    merged_head,
     merged_record,
     parquet_rows,
     part_uri,
@@ -364,8 +365,8 @@ def _preprocessed(
         if found[place] < 0:
             return None
         at = int(part.at[place])
-        (truth,) = table.truths_of(table.place[found[place : place + 1]])
-        record = merged_record(task.reading, truth, lines[at], lines.block(at).header)
+        ((number,), truths) = table.truths_of(table.place[found[place : place + 1]])
+        record = merged_record(task.reading, truths[number], lines[at], lines.block(at).header)
         where = lines.rejection(at, "", "")
         return preprocessor.rows(record, f"{where.source}, line {where.line}")
 
@@ -458,18 +459,19 @@ def _verbatim(
     task: MergeTask, table: LabelTable, lines: Lines, at: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> bytes:
     """SageMaker's merged records of the matched captures `at`, in the order of the lines."""
-    truths = table.truths_of(labels)
+    numbers, truths = table.truths_of(labels)
     if task.reading.batch is not None:
         header = [lines.block(one).header for one in at.tolist()]
         judged = [judge_batch(lines[one], task.reading, head) for one, head in zip(at.tolist(), header, strict=True)]
-        return merged_batch(truths, judged)
+        return merged_batch([truths[number] for number in numbers], judged)
     view = memoryview(lines.data)
     starts, ends = (lines.starts[at] + 1).tolist(), (lines.ends[at] + 1).tolist()
     bodies: list[bytes | memoryview] = [view[start:end] for start, end in zip(starts, ends, strict=True)]
     # a line may have whitespace between its brace and its newline
     for number in np.flatnonzero(np.frombuffer(lines.data, np.uint8)[lines.ends[at]] != 10).tolist():
         bodies[number] = lines[int(at[number])][1:] + b"\n"
-    return merged_captures(truths, bodies)
+    heads = {number: merged_head(truth) for number, truth in truths.items()}
+    return merged_captures(map(heads.__getitem__, numbers), bodies)
 
 
 def _added_up(

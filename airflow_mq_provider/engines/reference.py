@@ -18,6 +18,7 @@ from airflow_mq_provider.engines.task import (
     Rejections,
     merged_batch,
     merged_captures,
+    merged_head,
     merged_record,
     parquet_rows,
     part_uri,
@@ -300,7 +301,7 @@ def _write(
         if task.reading.batch:
             merged = merged_batch(truths, [one.prediction for one in matched])
         else:
-            merged = merged_captures(truths, [one.line[1:] + b"\n" for one in matched])
+            merged = merged_captures(map(merged_head, truths), [one.line[1:] + b"\n" for one in matched])
         storage.write(part_uri(task, number, ".jsonl", hour), merged)
     elif task.keep_merged == "parquet":
         times = np.array([int(prediction.time.timestamp()) for prediction, _, _ in each], np.int64)

@@ -24,6 +24,7 @@ from airflow_mq_provider.engines.task import (
     Unit,
     merged_batch,
     merged_captures,
+    merged_head,
     merged_record,
     parquet_rows,
     part_uri,
@@ -499,7 +500,7 @@ def _verbatim(reading: Reading, rows: Any) -> bytes:
     """SageMaker's merged records of some captures."""
     truths, lines = rows["truth"].to_pylist(), rows["line"].to_pylist()
     if reading.batch is None:
-        return merged_captures(truths, [line[1:] + b"\n" for line in lines])
+        return merged_captures(map(merged_head, truths), [line[1:] + b"\n" for line in lines])
     headers = rows["header"].to_pylist()
     return merged_batch(
         truths, [judge_batch(line, reading, header) for line, header in zip(lines, headers, strict=True)]

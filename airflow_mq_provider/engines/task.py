@@ -213,14 +213,19 @@ class Rejections:
         return dict(sorted(self.reasons.items()))
 
 
-def merged_captures(truths: Sequence[bytes], bodies: Sequence[bytes | memoryview]) -> bytes:
+def merged_head(truth: bytes) -> bytes:
+    """What a merged record has in front of the captured line: the label's ``groundTruthData``."""
+    return b'{"groundTruthData":%b,' % truth
+
+
+def merged_captures(heads: Iterable[bytes], bodies: Sequence[bytes | memoryview]) -> bytes:
     """SageMaker's merged records, one a line: the captured line verbatim with the label's ``groundTruthData`` in front.
 
-    `bodies` are the captured lines without the brace they start with, and with the newline they end with.
+    `heads` are of `merged_head`; `bodies` are the captured lines without the brace they start with, and with the newline
+    they end with.
     """
     pieces: list[bytes | memoryview] = [b""] * (2 * len(bodies))
-    heads = {truth: b'{"groundTruthData":%b,' % truth for truth in set(truths)}
-    pieces[0::2] = map(heads.__getitem__, truths)
+    pieces[0::2] = heads
     pieces[1::2] = bodies
     return b"".join(pieces)
 
@@ -229,7 +234,7 @@ def merged_record(reading: Reading, truth: bytes, line: bytes, header: Sequence[
     """The merged record of one captured line, without a newline: what a preprocessor is given."""
     if reading.batch:
         return merged_batch([truth], [judge_batch(line, reading, header)])[:-1]
-    return merged_captures([truth], [line[1:]])
+    return merged_head(truth) + line[1:]
 
 
 def merged_batch(truths: Sequence[bytes], predictions: Sequence[Prediction]) -> bytes:

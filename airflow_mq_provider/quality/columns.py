@@ -598,33 +598,36 @@ def _columns(
     texts: list[str | None], kinds: list[str], wanted: Sequence[Attribute]
 ) -> tuple[list[list[Any]], NDArray[np.bool_]]:
     """The value of each wanted attribute in each payload, and which payloads are plain."""
-    count = len(texts)
-    columns: list[list[Any]] = [[None] * count for _ in wanted]
-    for kind in ("CSV", "JSON"):
-        if not (of_kind := kinds.count(kind)):
-            continue
-        chosen: list[Any] = texts
-        places: list[int] = []
-        if of_kind < count or None in texts:
-            places = [at for at in range(count) if kinds[at] == kind and texts[at] is not None]
-            chosen = [texts[at] for at in places]
-        if kind == "JSON":
-            found = _json_columns(chosen, [one.find for one in wanted])
-        else:
-            found = [
-                _csv_column(chosen, one.index) if one.index is not None else [None] * len(chosen) for one in wanted
-            ]
-        if chosen is texts:
-            columns = found
-            break
+    common, rare = ("CSV", "JSON") if 2 * kinds.count("CSV") >= len(kinds) else ("JSON", "CSV")
+    others: list[int] = []
+    chosen: list[Any] = texts
+    if kinds.count(common) < len(kinds) or None in texts:
+        both = enumerate(zip(texts, kinds, strict=True))
+        others = [at for at, (text, kind) in both if kind != common or text is None]
+        chosen = texts.copy()
+        for at in others:
+            chosen[at] = ""
+    columns = _columns_of(common, chosen, wanted)
+    if others:
+        places = [at for at in others if kinds[at] == rare and texts[at] is not None]
+        found = _columns_of(rare, [texts[at] for at in places], wanted)
         for column, part in zip(columns, found, strict=True):
+            for at in others:
+                column[at] = None
             for at, value in zip(places, part, strict=True):
                 column[at] = value
-    plain = np.ones(count, np.bool_)
+    plain = np.ones(len(texts), np.bool_)
     for column in columns:
         if None in column:
             plain &= np.array([value is not None for value in column], np.bool_)
     return columns, plain
+
+
+def _columns_of(kind: str, texts: list[Any], wanted: Sequence[Attribute]) -> list[list[Any]]:
+    """The value of each wanted attribute in each of some payloads of one kind; None where it has none."""
+    if kind == "JSON":
+        return _json_columns(texts, [one.find for one in wanted])
+    return [_csv_column(texts, one.index) if one.index is not None else [None] * len(texts) for one in wanted]
 
 
 _AT_ONCE = (64, 8, 1)
