@@ -18,8 +18,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-Read = Callable[[str], bytes]
-"""From the key of an object to its content. Raises whatever obstore raises."""
+Read = Callable[[str, str], bytes]
+"""From the key of an object, and the ETag that it must have if it is not empty, to its content. Raises whatever obstore raises."""
 
 FAILURES = 3
 """After so many reads that only boto3 could do, a process uses obstore no more."""
@@ -92,10 +92,10 @@ def reader(client: Any, bucket: str) -> Read | None:
         retry_config=_RETRIES,
     )
 
-    def read(key: str) -> bytes:
+    def read(key: str, etag: str) -> bytes:
         if key.startswith("/") or key.endswith("/"):
             raise ValueError("obstore would read the key without its slash")
-        return bytes(store.get(key).bytes())
+        return bytes(store.get(key, options={"if_match": f'"{etag}"'} if etag else None).bytes())
 
     return read
 

@@ -37,6 +37,8 @@ PAUSE = 0.2
 _T = TypeVar("_T")
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_UNCHANGED = "the object to stay as it is until it is read"
+_WRITTEN_ANEW = "run again when its writer has finished"
 _UNFINISHED = re.compile(rb"\.[0-9a-f]{16}\.unfinished")
 _CONTENT_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
 _DELETE_BATCH = 1000  # S3's limit
@@ -147,34 +149,31 @@ class Storage:
             return self._list_s3(root, start_after, until)
         return _list_local(root, start_after, until)
 
-    def read(self, uri: str) -> bytes:
+    def read(self, uri: str, *, etag: str = "") -> bytes:
         """The whole object. Throttling and broken bodies are tried again, at most `ATTEMPTS` times in all.
 
         Raises:
-            InputError: There is no such object or bucket, it must not be read, or it could not be read to its end.
+            InputError: There is no such object or bucket, it must not be read, it could not be read to its end, or it is
+                no longer the one that was listed with that ``etag``, where one is given.
         """
         if not is_s3(uri):
-            try:
-                with _open_local(uri) as file:
-                    return file.read()
-            except OSError as error:
-                _refuse_local(InputError, error, uri)
+            return b"".join(_chunks_local(uri, None, etag))
 
         def whole() -> bytes:
-            body: bytes = self._get(uri)["Body"].read()
+            body: bytes = self._get(uri, **_if_match(etag))["Body"].read()
             return body
 
-        content = self._read_by_obstore(uri)
+        content = self._read_by_obstore(uri, etag)
         return _patiently(whole, uri) if content is None else content
 
-    def chunks(self, uri: str, size: int = 4 * 2**20) -> Iterator[bytes]:
+    def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
         """The object in pieces of at most ``size`` bytes, none of them empty, in order.
 
         Where S3 throttles or breaks off, reading goes on at the byte where it stopped, at most `ATTEMPTS` times
-        without a new byte in between. An object that is replaced meanwhile raises `InputError`: the pieces that were
-        given are of the old one.
+        without a new byte in between. An object that is replaced meanwhile, or since it was listed with the ``etag`` given,
+        raises `InputError`: at the latest behind the last piece.
         """
-        return self._chunks_s3(uri, size) if is_s3(uri) else _chunks_local(uri, size)
+        return self._chunks_s3(uri, size, etag) if is_s3(uri) else _chunks_local(uri, size, etag)
 
     def write(self, uri: str, data: bytes) -> None:
         """Write the whole object, replacing what stands there at once.
@@ -262,7 +261,7 @@ class Storage:
                     held = self._held = _Held(os.getpid(), self._make_s3())
         return held
 
-    def _read_by_obstore(self, uri: str) -> bytes | None:
+    def _read_by_obstore(self, uri: str, etag: str) -> bytes | None:
         """The object, or None where boto3 has to read it, or to say why it cannot be read."""
         if self._only_boto3:
             return None
@@ -273,7 +272,7 @@ class Storage:
                 with _client_lock:
                     held.readers[bucket] = held.readers.get(bucket) or reader(held.client, bucket)
             read = held.readers[bucket]
-            return read(key) if read is not None and held.failures < FAILURES else None
+            return read(key, etag) if read is not None and held.failures < FAILURES else None
         except Exception:  # noqa: BLE001 - whatever it is, boto3 does better or says it better
             held.failures += 1
             return None
@@ -318,12 +317,13 @@ class Storage:
                 if key and not key.endswith("/"):
                     yield StoredObject(f"s3://{bucket}/{item['Key']}", key, item["Size"], item["ETag"].strip('"'))
 
-    def _chunks_s3(self, uri: str, size: int) -> Iterator[bytes]:
-        given, failures, etag = 0, 0, ""
+    def _chunks_s3(self, uri: str, size: int, etag: str) -> Iterator[bytes]:
+        given, failures = 0, 0
         while True:
             try:
-                answer = self._get(uri, **({"Range": f"bytes={given}-", "IfMatch": etag} if given else {}))
-                etag = answer["ETag"]
+                rest = {"Range": f"bytes={given}-"} if given else {}
+                answer = self._get(uri, **rest, **_if_match(etag))
+                etag = answer["ETag"].strip('"')
                 with closing(answer["Body"]) as body:
                     for piece in body.iter_chunks(size):
                         given, failures = given + len(piece), 0
@@ -351,6 +351,10 @@ class Storage:
                 where=f"s3://{bucket}/{first['Key']}",
                 next_step="grant s3:DeleteObject on them, or lift what holds them (object lock, bucket policy)",
             )
+
+
+def _if_match(etag: str) -> dict[str, str]:
+    return {"IfMatch": f'"{etag}"'} if etag else {}
 
 
 def is_s3(uri: str) -> bool:
@@ -531,7 +535,7 @@ def _refuse_s3(kind: type[InputError | OutputError], error: Exception, where: st
     elif code == "InvalidObjectState":
         expected, next_step = "an object that can be read now", "restore it from its archive class first"
     elif code in {"PreconditionFailed", "412"}:
-        expected, next_step = "the object to stay as it is while it is read", "run again when its writer has finished"
+        expected, next_step = _UNCHANGED, _WRITTEN_ANEW
     elif code.startswith("KMS."):
         expected, next_step = (
             "a usable KMS key",
@@ -560,9 +564,7 @@ def _list_local(root: str, start_after: str, until: str | None) -> Iterator[Stor
     after, before = os.fsencode(start_after), None if until is None else os.fsencode(until)
     for name, found in _walk(os.fsencode(local_path(root)), b"", after, before, ()):
         key = os.fsdecode(name)
-        yield StoredObject(
-            stem + (quote(name) if encode else key), key, found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}"
-        )
+        yield StoredObject(stem + (quote(name) if encode else key), key, found.st_size, _local_etag(found))
 
 
 def _walk(
@@ -615,15 +617,31 @@ def _open_local(uri: str) -> io.FileIO:
     return io.FileIO(local_path(uri) if not uri or _SCHEME.match(uri) else uri)
 
 
-def _chunks_local(uri: str, size: int) -> Iterator[bytes]:
+def _chunks_local(uri: str, size: int | None, etag: str) -> Iterator[bytes]:
+    """The file in pieces, or in one where no size is given."""
     try:
         with _open_local(uri) as file:
-            # room for what is there, not for `size`: most files are small
-            room = min(size, os.fstat(file.fileno()).st_size + 1)
-            while piece := file.read(room):
-                yield piece
+            if size is None:
+                yield file.read()
+            else:
+                # room for what is there, not for `size`: most files are small
+                room = min(size, os.fstat(file.fileno()).st_size + 1)
+                while piece := file.read(room):
+                    yield piece
+            found = _local_etag(os.fstat(file.fileno())) if etag else ""
     except OSError as error:
         _refuse_local(InputError, error, uri)
+    if found != etag:
+        raise InputError(
+            expected=_UNCHANGED,
+            came="it was written anew since it was listed",
+            where=uri,
+            next_step=_WRITTEN_ANEW,
+        )
+
+
+def _local_etag(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
 def _write_local(uri: str, fill: Callable[[Path], None]) -> None:

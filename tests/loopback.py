@@ -34,14 +34,14 @@ class CountingStorage(Storage):
         super().__init__()
         self.counts = opened, read
 
-    def read(self, uri: str) -> bytes:
-        data = super().read(uri)
+    def read(self, uri: str, *, etag: str = "") -> bytes:
+        data = super().read(uri, etag=etag)
         self._count(1, len(data))
         return data
 
-    def chunks(self, uri: str, size: int = 4 * 2**20) -> Iterator[bytes]:
+    def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
         self._count(1, 0)
-        for chunk in super().chunks(uri, size):
+        for chunk in super().chunks(uri, size, etag=etag):
             self._count(0, len(chunk))
             yield chunk
 

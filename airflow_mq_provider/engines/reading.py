@@ -68,7 +68,7 @@ def _pieces(
     """The blocks of all objects, in their order. On S3, small objects are fetched some ahead of their turn."""
     if not (objects and is_s3(objects[0].uri)):
         for one in objects:
-            yield from cut([storage.read(one.uri)] if one.size <= PIECE else storage.chunks(one.uri), one.uri)
+            yield from cut(_chunks(one, storage), one.uri)
         return
     with ThreadPoolExecutor(_READERS) as pool:
         ahead: deque[tuple[Input, Future[bytes] | None]] = deque()
@@ -76,8 +76,14 @@ def _pieces(
         while True:
             while len(ahead) < _READERS and (coming := next(rest, None)) is not None:
                 small = coming.size <= _AHEAD
-                ahead.append((coming, pool.submit(storage.read, coming.uri) if small else None))
+                ahead.append((coming, pool.submit(storage.read, coming.uri, etag=coming.etag) if small else None))
             if not ahead:
                 return
             one, fetched = ahead.popleft()
-            yield from cut(storage.chunks(one.uri) if fetched is None else [fetched.result()], one.uri)
+            yield from cut(storage.chunks(one.uri, etag=one.etag) if fetched is None else [fetched.result()], one.uri)
+
+
+def _chunks(one: Input, storage: Storage) -> Iterable[bytes]:
+    if one.size <= PIECE:
+        return [storage.read(one.uri, etag=one.etag)]
+    return storage.chunks(one.uri, etag=one.etag)

@@ -148,7 +148,7 @@ def _captured(task: MergeTask, storage: Storage, one: Input) -> Iterator[_Captur
 
 def _lines(one: Input, storage: Storage, cut: Cut = blocks) -> Iterator[tuple[int, bytes] | Rejection]:
     """Every line of an object that is not blank, with its number."""
-    for piece in cut(storage.chunks(one.uri), one.uri):
+    for piece in cut(storage.chunks(one.uri, etag=one.etag), one.uri):
         if isinstance(piece, Block):
             for number, line in enumerate(piece.data.split(b"\n"), piece.first_line):
                 if line.strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,10 @@ def test_a_local_file_that_vanishes_after_it_was_listed_fails_the_run_too(tmp_pa
     gone = next((tmp_path / "capture").rglob("*.jsonl"))
 
     class Vanishing(Storage):
-        def read(self, uri: str) -> bytes:
+        def read(self, uri: str, *, etag: str = "") -> bytes:
             if uri.endswith(".jsonl"):
                 gone.unlink(missing_ok=True)
-            return super().read(uri)
+            return super().read(uri, etag=etag)
 
     monitor = ModelQualityMonitor.model_validate(data.monitor)
     window = Window(*data.window, scheduled_time=data.at, source="command_line")
@@ -102,6 +102,63 @@ def test_a_local_file_that_vanishes_after_it_was_listed_fails_the_run_too(tmp_pa
         run.run(monitor, window, storage=Vanishing())
     assert caught.value.where == str(gone)
     assert "run again" in caught.value.next_step
+
+
+@pytest.mark.parametrize("side", ["capture", "labels"])
+def test_an_object_that_is_written_anew_after_it_was_listed_fails_the_run(side: str, data: Truth, s3: S3) -> None:
+    """What it says now would be kept as what it said when it was listed, and be believed when it is put back."""
+    read = [key for key in s3.listed() if key.startswith(f"bucket/{side}/") and "/2026/11/01/03/" in key]
+    changed = read[len(read) // 2]
+
+    def replace_when_read(operation: str, key: str) -> None:
+        if operation == "GetObject" and key == changed:
+            s3.put(key, b"{}\n")
+
+    s3.fault = replace_when_read
+    with pytest.raises(InputError) as caught:
+        judge(data, s3)
+    assert caught.value.expected == "the object to stay as it is until it is read"
+    assert "PreconditionFailed" in caught.value.came
+    assert caught.value.where == f"s3://{changed}"
+    assert "run again" in caught.value.next_step
+    assert [key for key in s3.written if key.endswith("report.json")] == []
+
+
+@pytest.mark.parametrize("larger_than_a_piece", [False, True])
+def test_a_local_file_that_is_written_anew_after_it_was_listed_fails_the_run_too(
+    larger_than_a_piece: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if larger_than_a_piece:
+        monkeypatch.setattr(reading, "PIECE", 100)
+    data = generate(tmp_path, records=100, hours=3, records_per_file=10)
+    changed = next((tmp_path / "capture").rglob("*.jsonl"))
+    written = changed.read_bytes()
+
+    class Changing(Storage):
+        def _change(self, uri: str) -> None:
+            if uri == str(changed):
+                changed.write_bytes(written.replace(b"CSV", b"XML"))
+
+        def read(self, uri: str, *, etag: str = "") -> bytes:
+            self._change(uri)
+            return super().read(uri, etag=etag)
+
+        def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
+            self._change(uri)
+            return super().chunks(uri, size, etag=etag)
+
+    monitor = ModelQualityMonitor.model_validate(data.monitor)
+    window = Window(*data.window, scheduled_time=data.at, source="command_line")
+    with pytest.raises(InputError, match="to stay as it is") as caught:
+        run.run(monitor, window, storage=Changing())
+    assert caught.value.where == str(changed)
+    assert "run again" in caught.value.next_step
+    # nor is what it says kept as what it said
+    changed.write_bytes(written)
+    report = run.run(monitor, window)
+    assert {name: report[name] for name in data.counts} == {
+        name: report[name] | wanted for name, wanted in data.counts.items()
+    }
 
 
 class Counting(Storage):
@@ -112,7 +169,7 @@ class Counting(Storage):
         self.fetched = itertools.count()
         self.most = 0
 
-    def read(self, uri: str) -> bytes:
+    def read(self, uri: str, *, etag: str = "") -> bytes:
         assert is_s3(uri)
         self.most = max(self.most, next(self.fetched) + 1)
         return b"{}\n"

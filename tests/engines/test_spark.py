@@ -203,7 +203,7 @@ def test_what_spark_itself_says_comes_in_four_parts(tmp_path: Path, spark: objec
     task = task_of(truth, Storage(), tmp_path / "out")
 
     class Broken(Storage):
-        def read(self, uri: str) -> bytes:
+        def read(self, uri: str, *, etag: str = "") -> bytes:
             raise MemoryError("too little for this")
 
     with pytest.raises(InputError, match="too little for this") as raised:

@@ -72,6 +72,29 @@ def test_a_worker_reads_by_obstore(endpoint: str) -> None:
     assert by_worker(storage) == DATA
 
 
+def test_a_worker_reads_by_obstore_what_was_listed(endpoint: str) -> None:
+    storage = Storage(lambda: client(endpoint, boto3_may_read=False))
+    (listed,) = storage.list("s3://bucket/capture")
+
+    def work() -> bytes:
+        will_not_fork()
+        return storage.read(URI, etag=listed.etag)
+
+    assert in_child(work) == DATA
+
+
+def test_what_was_written_anew_since_it_was_listed_is_refused(s3: S3, endpoint: str) -> None:
+    storage = Storage(lambda: client(endpoint))
+    (listed,) = storage.list("s3://bucket/capture")
+    s3.put(f"bucket/{KEY}", DATA[1:])
+
+    def work() -> bytes:
+        will_not_fork()
+        return storage.read(URI, etag=listed.etag)
+
+    assert b"to stay as it is" in in_child(work)
+
+
 def test_a_process_that_may_fork_reads_by_boto3(endpoint: str) -> None:
     """Threads of obstore in a parent would let its children wait for ever."""
     assert Storage(lambda: client(endpoint)).read(URI) == DATA

@@ -451,7 +451,7 @@ def test_chunks_of_two_versions_are_never_put_together(scripted: ScriptedS3, pau
     scripted.script = [Answer(breaks_after=1000), Answer(etag='"v2"')]
     with pytest.raises(InputError) as caught:
         list(Storage(scripted.client).chunks(URI, size=100))
-    assert "stay as it is while it is read" in caught.value.expected
+    assert "stay as it is until it is read" in caught.value.expected
 
 
 def test_a_read_whose_checksum_belies_it_is_tried_again(scripted: ScriptedS3, pauses: list[float]) -> None:
