@@ -25,7 +25,6 @@ from airflow_mq_provider.quality.records import Prediction, Reading, judge_batch
 from airflow_mq_provider.quality.segments import SegmentStates, segment_states
 from airflow_mq_provider.quality.states import (
     EXAMPLES,
-    REGRESSION,
     MergedRows,
     RejectedLine,
     State,
@@ -44,8 +43,6 @@ UNIT = 16 * 1024 * 1024
 """A worker takes objects of about so many bytes at a time."""
 PIECE = 4 * 1024 * 1024
 """It reads and joins them in pieces of about so many bytes, which processor caches hold. Both cuts depend on the listing alone."""
-BLOCK = 1 << 18
-"""Merged rows that are counted at a time, where that makes a difference."""
 MISMATCH = "row_count_mismatch"
 """Why a capture is rejected whose label has another number of rows."""
 
@@ -145,28 +142,12 @@ def part_uri(task: MergeTask, unit: int, suffix: str, hour: str = "") -> str:
 
 def count(storage: Storage, merged_uri: str, problem_type: str) -> State:
     """The state of all merged rows under a prefix: the same bits however the rows were cut into parts (rule O2)."""
-    return add_states(map(state_of, _blocks(storage, merged_uri, problem_type)), problem_type)
+    return add_states(map(state_of, _parts(storage, merged_uri)), problem_type)
 
 
 def count_segments(storage: Storage, merged_uri: str, problem_type: str) -> SegmentStates:
     """The same of the rows of each segment."""
-    return segment_states(lambda: _blocks(storage, merged_uri, problem_type), problem_type)
-
-
-def _blocks(storage: Storage, merged_uri: str, problem_type: str) -> Iterator[MergedRows]:
-    """The merged rows in their order, those of a regression so many at a time: its sums hang on where the rows are cut."""
-    if problem_type != REGRESSION:
-        yield from _parts(storage, merged_uri)
-        return
-    held: list[MergedRows] = []
-    for part in _parts(storage, merged_uri):
-        held.append(part)
-        while sum(map(len, held)) >= BLOCK:
-            rows = MergedRows.of_parts(held) if len(held) > 1 else held[0]
-            yield rows.part(0, BLOCK)
-            held = [rows.part(BLOCK, len(rows))] if len(rows) > BLOCK else []
-    if held:
-        yield MergedRows.of_parts(held)
+    return segment_states(lambda: _parts(storage, merged_uri), problem_type)
 
 
 def _parts(storage: Storage, merged_uri: str) -> Iterator[MergedRows]:

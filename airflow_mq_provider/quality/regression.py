@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import math
 
-from airflow_mq_provider.quality.states import TALLIES, Metric, RegressionState, metrics_of_tallies
+from airflow_mq_provider.quality.states import Metric, RegressionState, metrics_of_tallies
+from airflow_mq_provider.quality.sums import STEP
 
 
 def metrics(state: RegressionState) -> dict[str, Metric]:
     """Every metric of the state. All are NaN without records; ``r2`` also where all actual values are equal.
 
-    Values too large to be squared make ``mse`` and ``rmse`` infinite, and ``r2`` NaN.
+    Each is divided once, of exact sums: it is the float next to the true value. ``mse`` and ``rmse`` are infinite where the former
+    is more than a float can hold.
     """
-    columns = (state.n, state.m2, state.abs_error, state.squared_error)
-    tallies = [_values(*(column[tally].item() for column in columns)) for tally in range(TALLIES)]
-    return metrics_of_tallies(tallies, state.records)
+    columns = (state.n, state.actual, state.actual_squared, state.abs_error, state.squared_error)
+    return metrics_of_tallies([_values(*sums) for sums in zip(*columns, strict=True)], state.records)
 
 
-def _values(n: int, m2: float, abs_error: float, squared_error: float) -> dict[str, float]:
+def _values(n: int, actual: int, actual_squared: int, abs_error: int, squared_error: int) -> dict[str, float]:
     if n == 0:
         return dict.fromkeys(("mae", "mse", "rmse", "r2"), math.nan)
-    mse = squared_error / n
+    mse = _ratio(squared_error, n << 2 * STEP)
+    deviations = (
+        n * actual_squared - actual * actual
+    )  # n times the squared deviations from the mean, which loses nothing
     return {
-        "mae": abs_error / n,
+        "mae": _ratio(abs_error, n << STEP),
         "mse": mse,
         "rmse": math.sqrt(mse),
-        # deviations too large to be squared are no reason to call a model perfect
-        "r2": 1.0 - squared_error / m2 if 0.0 < m2 < math.inf else math.nan,
+        "r2": _ratio(deviations - n * squared_error, deviations) if deviations else math.nan,
     }
+
+
+def _ratio(above: int, below: int) -> float:
+    try:
+        return above / below
+    except OverflowError:
+        return math.inf if above > 0 else -math.inf

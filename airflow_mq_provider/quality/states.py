@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.quality.ages import LabelAges
+from airflow_mq_provider.quality.sums import exact_square_sums, exact_sums
 
 BINARY: Final = "BinaryClassification"
 MULTICLASS: Final = "MulticlassClassification"
@@ -369,30 +370,34 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegressionState:
-    """Moments of a regression problem, each an array of six tallies, and two grids. Centred, so nothing cancels.
+    """Sums of a regression problem, each of six tallies, and two grids. All are exact, so no order and no cut changes them.
+
+    Sums are in units of ``2 ** -STEP``, those of squares in units of ``2 ** (-2 * STEP)`` (see `sums`).
 
     Attributes:
-        n: int64, rows.
-        mean: float64, mean of the actual values (0.0 without rows).
-        m2: float64, sum of squared deviations of the actual values from their mean; exactly 0.0 if all are equal.
-        abs_error: float64, sum of ``|predicted - actual|``.
-        squared_error: float64, sum of ``(predicted - actual) ** 2``.
+        n: rows.
+        actual: sum of the actual values.
+        actual_squared: sum of their squares.
+        abs_error: sum of ``|predicted - actual|``, each rounded to a float.
+        squared_error: sum of the squares of these.
         pairs: all rows by actual and predicted value, in two dimensions.
-        errors: all rows by ``predicted - actual``, in one; an infinite one counts as the largest that a float can hold.
+        errors: all rows by ``predicted - actual``, in one.
+
+    Where an infinity comes in, or an error is too large for a float, the largest that a float can hold counts instead.
     """
 
-    n: NDArray[np.int64]
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
-    abs_error: NDArray[np.float64]
-    squared_error: NDArray[np.float64]
+    n: tuple[int, ...]
+    actual: tuple[int, ...]
+    actual_squared: tuple[int, ...]
+    abs_error: tuple[int, ...]
+    squared_error: tuple[int, ...]
     pairs: Grid
     errors: Grid
 
     @property
     def records(self) -> int:
         """The number of rows counted."""
-        return int(self.n[0])
+        return self.n[0]
 
     def __add__(self, other: RegressionState) -> RegressionState:
         return _add_regression((self, other))
@@ -416,10 +421,9 @@ def empty_state(problem_type: str) -> State:
 
 
 def add_states(states: Iterable[State], problem_type: str) -> State:
-    """Add states in the order given, in time linear in their size. They are left as they are.
+    """Add states, in time linear in their size. They are left as they are.
 
-    Counts do not depend on the order; the floating-point sums of regression do in their last digits, so a caller that
-    needs the same bytes adds in a fixed order (rule O2).
+    What is computed of the sum does not depend on the order.
 
     Raises:
         InputError: states of another problem type, or binary ones with and without probabilities.
@@ -567,93 +571,36 @@ def _canonical(
 
 
 def _regression_state(rows: MergedRows) -> RegressionState:
-    by_flags = np.argsort(rows.flags, kind="stable")  # a radix sort: one pass for all six tallies
-    sizes = np.bincount(rows.flags, minlength=1 << SAMPLES)
-    actual = rows.actual[by_flags]
-    moments = np.zeros((4, 1 << SAMPLES))
+    actual = np.nan_to_num(rows.actual)
     with np.errstate(over="ignore", invalid="ignore"):
-        error = rows.predicted[by_flags] - actual
-        start = 0
-        for flags, size in enumerate(sizes.tolist()):
-            if size == 0:
-                continue
-            values, errors = actual[start : start + size], error[start : start + size]
-            start += size
-            # deviations from a value of the set itself: equal values have exactly this mean and no variance
-            pivot = values[0]
-            mean = pivot + np.sum(values - pivot) / size
-            moments[:, flags] = (
-                mean,
-                np.sum(np.square(values - mean)),
-                np.sum(np.abs(errors)),
-                np.sum(np.square(errors)),
-            )
-        tallies = [
-            _sum_moments([(int(sizes[flags]), *moments[:, flags]) for flags in np.flatnonzero(_MEMBERS[tally])])
-            for tally in range(TALLIES)
-        ]
-    return _regression_of(tallies, _grid_of(actual, rows.predicted[by_flags]), _grid_of(error))
+        error = np.nan_to_num(rows.predicted - rows.actual)
+    sums = (
+        np.bincount(rows.flags, minlength=1 << SAMPLES),
+        exact_sums(actual, rows.flags, 1 << SAMPLES),
+        exact_square_sums(actual, rows.flags, 1 << SAMPLES),
+        exact_sums(np.abs(error), rows.flags, 1 << SAMPLES),
+        exact_square_sums(error, rows.flags, 1 << SAMPLES),
+    )
+    return _regression_of(
+        [(_MEMBERS @ by_flags).tolist() for by_flags in sums], _grid_of(actual, rows.predicted), _grid_of(error)
+    )
 
 
 def _add_regression(states: Sequence[RegressionState]) -> RegressionState:
-    pairs, errors = _add_grids([state.pairs for state in states], 2), _add_grids([state.errors for state in states], 1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _regression_of(
-            [
-                _sum_moments(
-                    [
-                        (
-                            int(state.n[tally]),
-                            state.mean[tally],
-                            state.m2[tally],
-                            state.abs_error[tally],
-                            state.squared_error[tally],
-                        )
-                        for state in states
-                    ]
-                )
-                for tally in range(TALLIES)
-            ],
-            pairs,
-            errors,
-        )
-
-
-_Moments: TypeAlias = tuple[int, Any, Any, Any, Any]
-
-
-def _sum_moments(parts: Sequence[_Moments]) -> _Moments:
-    """Chan's rule for the mean and the squared deviations, plain sums for the errors."""
-    total: _Moments = (0, 0.0, 0.0, 0.0, 0.0)
-    for part in parts:
-        if part[0] == 0:
-            continue
-        if total[0] == 0:
-            total = part
-            continue
-        n = total[0] + part[0]
-        delta = part[1] - total[1]
-        total = (
-            n,
-            total[1] + delta * (part[0] / n),
-            total[2] + part[2] + delta * delta * (total[0] * part[0] / n),
-            total[3] + part[3],
-            total[4] + part[4],
-        )
-    return total
-
-
-def _regression_of(tallies: Sequence[_Moments], pairs: Grid, errors: Grid) -> RegressionState:
-    n, mean, m2, abs_error, squared_error = zip(*tallies, strict=True)
-    return RegressionState(
-        np.array(n, dtype=np.int64),
-        np.array(mean, dtype=np.float64),
-        np.array(m2, dtype=np.float64),
-        np.array(abs_error, dtype=np.float64),
-        np.array(squared_error, dtype=np.float64),
-        pairs,
-        errors,
+    sums = (
+        [(0,) * TALLIES] * 5,
+        *((state.n, state.actual, state.actual_squared, state.abs_error, state.squared_error) for state in states),
     )
+    return _regression_of(
+        [[sum(parts) for parts in zip(*column, strict=True)] for column in zip(*sums, strict=True)],
+        _add_grids([state.pairs for state in states], 2),
+        _add_grids([state.errors for state in states], 1),
+    )
+
+
+def _regression_of(sums: Sequence[Sequence[int]], pairs: Grid, errors: Grid) -> RegressionState:
+    n, actual, actual_squared, abs_error, squared_error = map(tuple, sums)
+    return RegressionState(n, actual, actual_squared, abs_error, squared_error, pairs, errors)
 
 
 _INDEX_BITS: Final = 30

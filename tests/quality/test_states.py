@@ -167,24 +167,6 @@ def test_many_classes_take_room_for_the_pairs_that_occur_only():
     assert state.counts.shape == (6, size)
 
 
-def test_equal_actual_values_have_no_deviation_at_all():
-    """0.1 summed and divided is not 0.1: a state that forgot that would report a large negative r2."""
-    n = 1001
-    rows = MergedRows(REGRESSION, np.arange(n).astype(np.uint8) % 32, np.full(n, 0.1), np.full(n, 0.3))
-    state = state_of(rows)
-    both = add_states([state, state], REGRESSION)
-    assert isinstance(both, RegressionState)
-    assert both.m2.tolist() == [0.0] * 6
-
-
-def test_values_far_from_zero_lose_no_deviation():
-    values = 1e9 + np.arange(8, dtype=np.float64)
-    rows = MergedRows(REGRESSION, np.full(8, 31, np.uint8), values, values)
-    total = add_states([state_of(rows), state_of(rows)], REGRESSION)
-    assert isinstance(total, RegressionState)
-    assert total.m2.tolist() == [84.0] * 6
-
-
 def test_infinite_values_are_counted_without_a_warning():
     rows = MergedRows(REGRESSION, np.zeros(2, np.uint8), np.array([math.inf, 1.0]), np.array([math.inf, 2.0]))
     assert state_of(rows).records == 2
