@@ -57,6 +57,9 @@ def segments_section(run: RunResult) -> Markup | None:
         told.append(Markup("Judged by themselves are the {} largest.").format(LISTED))
     if found.without is not None and not found.listed:
         told.append(Markup("No record has a value there: see whether the attribute names its place."))
+    bounds = [one.auc_error_bound for one in (*found.listed[:SHOWN], found.others, found.without) if one is not None]
+    if binned := [bound for bound in bounds if bound is not None]:
+        told.append(Markup("AUC is of binned scores: off by {:.1e} at most.").format(max(binned)))
     head = heads(("Segment", ""), ("Records", "n"), *((metric, "n") for metric in metrics), ("Result", ""))
     return section(
         "segments",

@@ -143,7 +143,8 @@ def _segments(segments: Segments, noise_sd: float | None) -> dict[str, Any]:
             name: {"value": json_number(metric.value), "standard_deviation": json_number(metric.standard_deviation)}
             for name, metric in one.metrics.items()
         }
-        return {"records": one.records, "metrics": metrics}
+        found: dict[str, Any] = {"records": one.records, "metrics": metrics}
+        return found if one.auc_error_bound is None else found | {"auc_error_bound": one.auc_error_bound}
 
     listed = []
     for one in segments.listed:

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from airflow_mq_provider.quality import binary
 from airflow_mq_provider.quality.constraints import (
     NOT_JUDGED,
     Constraint,
@@ -25,7 +26,7 @@ from airflow_mq_provider.quality.constraints import (
     verdict_of_rows,
 )
 from airflow_mq_provider.quality.metrics import HEADLINES, compute, metrics_of
-from airflow_mq_provider.quality.states import MergedRows, Metric, State, add_states, state_of
+from airflow_mq_provider.quality.states import BinaryState, MergedRows, Metric, State, add_states, state_of
 
 LISTED: Final = 50
 """How many segments are judged by themselves: the largest. All others are told together."""
@@ -132,6 +133,7 @@ class Segment:
         metrics: as of the whole.
         verdict: as of the whole; None where it is no segment.
         judgement: None where nothing was judged.
+        auc_error_bound: as of the whole: None where AUC is exact.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Segment:
     metrics: Mapping[str, Metric]
     verdict: Verdict | None = None
     judgement: Judgement | None = None
+    auc_error_bound: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +181,13 @@ def judge_segments(
     sign = 1 if metrics_of(problem_type)[metric].higher_is_better else -1
     found = []
     for name, state in states.listed.items():
-        metrics = compute(state)
+        metrics, bound = _computed(state)
         judgement = judge(metrics, constraints, problem_type) if constraints is not None else None
         verdict = outcome
         if outcome.status != NOT_JUDGED:
             verdict = verdict_of_rows(state.records, judgement, min_records=min_records, noise_sd=noise_sd)
         judged = judgement if verdict.status != NOT_JUDGED else None
-        found.append(Segment(name, state.records, metrics, verdict, judged))
+        found.append(Segment(name, state.records, metrics, verdict, judged, bound))
 
     def order(one: Segment) -> tuple[bool, bool, float, int, str]:
         value = one.metrics[metric].value
@@ -197,4 +200,15 @@ def judge_segments(
 
 
 def _together(state: State) -> Segment | None:
-    return Segment("", state.records, compute(state)) if state.records else None
+    if not state.records:
+        return None
+    metrics, bound = _computed(state)
+    return Segment("", state.records, metrics, auc_error_bound=bound)
+
+
+def _computed(state: State) -> tuple[Mapping[str, Metric], float | None]:
+    """The metrics, and how far AUC may be off."""
+    if not isinstance(state, BinaryState):
+        return compute(state), None
+    ranking = binary.rank(state)
+    return binary.metrics(state, ranking), None if ranking is None else ranking.auc_error_bound

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -102,9 +103,14 @@ def test_of_many_rows_scores_are_binned_and_all_else_stays_exact(
     assert "auc_error_bound" not in exact
     auc, exact_auc = (report["metrics"].pop("auc")["value"] for report in (binned, exact))
     assert 0 < abs(auc - exact_auc) <= bound < 1e-3
-    for report in (binned, exact):
-        for segment in (*report["segments"]["listed"], report["segments"]["others"] or {"metrics": {}}):
-            segment["metrics"].pop("auc", None)
+    binned_segments, exact_segments = (
+        [*report["segments"]["listed"], report["segments"]["others"]] for report in (binned, exact)
+    )
+    for one, other in zip(binned_segments, exact_segments, strict=True):
+        auc, exact_auc = (float(found["metrics"].pop("auc")["value"]) for found in (one, other))
+        assert math.isnan(exact_auc) or abs(auc - exact_auc) <= one["auc_error_bound"] + 1e-15
+        del one["auc_error_bound"]  # which is not in the other
+    assert len(binned_segments) == 51
     assert binned == exact
 
 

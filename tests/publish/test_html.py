@@ -375,6 +375,18 @@ def test_a_column_that_no_record_has_is_told():
     assert "No record has a value there: see whether the attribute names its place." in told
 
 
+def test_how_far_the_auc_of_binned_segments_may_be_off_is_told():
+    rows = binary_rows(4_000).in_segments(["a", "b"] * 2_000)
+    made = page(rows=rows, segments={"input_attribute": 0})
+
+    def told(rows: MergedRows) -> str:
+        found = judge_segments(segment_states(lambda: [rows], BINARY), BINARY, made.verdict, None)
+        return text(replace(made, segments=found))
+
+    assert re.search(r"AUC is of binned scores: off by \d\.\de-\d\d at most\.", told(rows.binned()))
+    assert "binned" not in told(rows)
+
+
 def test_rejected_lines_are_counted_explained_and_shown(read):
     told = read("binary").text
     assert "Capturesinvalid_json1the line is not one JSON object in UTF-8" in told
