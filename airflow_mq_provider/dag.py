@@ -396,6 +396,7 @@ def model_quality_fleet_dag(
     deferrable: bool = True,
     max_runtime: timedelta | None = None,
     merge_apart: bool = True,
+    merge_operator: Callable[..., BaseOperator] | None = None,
     engine: str | None = None,
     workers: int | None = 1,
     spark_conn_id: str | None = None,
@@ -429,6 +430,7 @@ def model_quality_fleet_dag(
         max_runtime: The longest one monitor may take.
         merge_apart: Whether the merge is a task of its own. Without it a monitor is one task, which halves what Airflow spends on starting
             tasks, and a retry merges again.
+        merge_operator: What makes ``merge_ground_truth`` of each monitor instead, on a cluster (docs/spark.md).
         engine: ``local``, ``spark``, ``reference`` or ``auto``; by default the setting ``[model_quality] engine``.
         workers: Processes of the local engine in one task: one, since many tasks run side by side. None takes the setting.
         spark_conn_id: The connection of type ``spark_connect`` for the Spark engine.
@@ -465,6 +467,7 @@ def model_quality_fleet_dag(
             deferrable=deferrable,
             max_runtime=max_runtime,
             merge_apart=merge_apart,
+            merge_operator=merge_operator,
             engine=engine,
             workers=workers,
             spark_conn_id=spark_conn_id,

@@ -320,6 +320,38 @@ def test_a_merge_operator_and_sagemaker_s_compute_exclude_each_other() -> None:
         model_quality_dag(monitor, compute="sagemaker", merge_operator=merge)
 
 
+FLEET = """
+from airflow_mq_provider import model_quality_fleet_dag
+
+model_quality_fleet_dag(
+    "{folder}", dag_id=DAG.keywords["dag_id"], schedule="0 * * * *", start_date=START, default_args={{"retries": 0}},
+    aws_conn_id="s3_of_tests", merge_operator=merge, engine="local",
+)
+"""
+
+
+@BOTH
+def test_each_monitor_of_a_fleet_is_merged_by_a_job_of_its_own_and_a_bad_one_by_none(
+    where: str, emr_application: str, make_dag: MakeDag, runs: Runs, churn: Churn, clusters: Clusters
+) -> None:
+    names = [f"{short}-{emr_application}" for short in ("a", "b")]
+    declared = [churn.declared(name=names[0]), churn.declared(name=names[1]), {"name": "bad"}]
+    for file, fields in zip("abc", declared, strict=True):
+        churn.storage.write(join(churn.root, "monitors", f"{file}.json"), json.dumps(fields).encode())
+    application = emr_application if where == "emr" else f"merge-{emr_application}"
+    merge = {"emr": ON_EMR, "glue": ON_GLUE}[where].format(application=application, role=ROLE, arguments="")
+    dag = make_dag(merge + FLEET.format(folder=join(churn.root, "monitors")))
+    runs.trigger(dag, **AT_NINE)
+    runs.finish(dag)
+    merged = [command[command.index("--expect-report-prefix") + 1] for command in clusters.started]
+    assert sorted(prefix.split("/reports/")[1] for prefix in merged) == [f"churn/{name}/{HOUR}" for name in names]
+    for name in names:
+        [event] = runs.asset_events(f"x-model-quality://{name}")
+        assert event["status"] == "CompletedWithViolations"
+        report = churn.storage.read(join(churn.root, "reports/churn", name, HOUR, "report.json"))
+        assert json.loads(report)["engine"] == "reference"
+
+
 def test_a_sensor_s_time_is_that_of_the_job(on_cluster: Any, runs: Runs, churn: Churn, clusters: Clusters) -> None:
     dag = on_cluster("emr", of_dag='wait_for_ground_truth="PT1H",')
     assert run(runs, dag)["analyze_quality"] == "success"
