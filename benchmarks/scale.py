@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_mq_provider.engines import memory
+from airflow_mq_provider.engines.spark import MOST_SCORES
 
 HERE = Path(__file__).resolve().parent
 UNIT_COSTS = HERE / "unit_costs.json"
@@ -28,6 +29,10 @@ UNIT = 16 * 2**20
 """Bytes of captures that make one part of the merged rows (`engines.task.UNIT`)."""
 MAPPED = 1024
 """Elements that Airflow maps a task over by default."""
+BINS = 200
+"""Parts in which Spark writes binned scores: its own default for what a shuffle gives."""
+EXECUTOR = 4
+"""Cores of an executor, as EMR and Glue have them by default."""
 MEGABYTE = 1e6
 
 
@@ -50,6 +55,10 @@ class Costs:
         database: bytes of Airflow's database for each monitor that is judged.
         spark_times: how many times a record's cost on the local engine is its cost on Spark.
         spark_start: of a run on Spark, whatever its size, where it starts a Spark of its own.
+        spark_again: the same, on a Spark that stands.
+        spark_shuffled: bytes that Spark's shuffles write for a record.
+        spark_kept: bytes that Spark keeps of a record until the merge is done.
+        binned: bytes of a process that analyzes binned scores.
     """
 
     record: float
@@ -66,6 +75,10 @@ class Costs:
     database: float
     spark_times: float
     spark_start: float
+    spark_again: float
+    spark_shuffled: float
+    spark_kept: float
+    binned: float
 
 
 def costs() -> Costs:
@@ -90,6 +103,10 @@ def costs() -> Costs:
         database=unit["database_bytes_of_a_monitor"],
         spark_times=unit["spark_times_local"],
         spark_start=unit["spark_start_cpu_s"],
+        spark_again=unit["spark_again_cpu_s"],
+        spark_shuffled=unit["spark_shuffled_bytes"],
+        spark_kept=unit["spark_kept_bytes"],
+        binned=unit["binned_analysis_mb"] * MEGABYTE,
     )
 
 
@@ -101,19 +118,24 @@ def one_model(given: Costs) -> list[tuple[str, ...]]:
     listings = math.ceil(objects / LISTED)
     reading = objects * given.get + listings * given.listing
     by_obstore = objects * given.get_by_obstore + listings * given.listing
+    asked = objects + listings + 2 * parts + sum(given.requests.values())
+    # parts of so many rows are read once more and replaced by binned ones
+    binning = 2 * math.ceil(parts / LISTED) + 2 * BINS if CAPTURES > MOST_SCORES else 0
     writing = 2 * parts * given.put
     local = CAPTURES * given.record + writing
-    spark = CAPTURES * given.record * given.spark_times + writing + given.spark_start
+    spark = CAPTURES * given.record * given.spark_times + writing + binning * given.put + given.spark_start
+    spark_cores = math.ceil((reading + spark) / SOON)
     # the engine's own estimate, by which it decides
     in_memory = CAPTURES * max(memory._LABEL, memory._LABEL // 2 + memory._ROW)
     on_disk = CAPTURES * (memory._LABEL_ON_DISK + memory._ROW)
+    analysis = given.binned if CAPTURES > MOST_SCORES else CAPTURES * memory._ROW
 
     def both(name: str, figure: str) -> tuple[str, str, str]:
         return name, figure, figure
 
     return [
         both("objects read", f"{objects:,} of {given.object_bytes / 1000:.0f} KB, {size / 1e9:.0f} GB"),
-        both("requests of S3", f"{objects + listings + 2 * parts + sum(given.requests.values()):,}"),
+        ("requests of S3", f"{asked:,}", f"{asked + binning:,}"),
         (
             "processor time of reading S3",
             f"{_time(reading)}; {_time(by_obstore)} with the extra `obstore`",
@@ -123,20 +145,30 @@ def one_model(given: Costs) -> list[tuple[str, ...]]:
         (
             f"cores, to end in {SOON // 60} minutes",
             f"{math.ceil((reading + local) / SOON)}; {math.ceil((by_obstore + local) / SOON)} with `obstore`",
-            f"{math.ceil((reading + spark) / SOON)}",
+            f"{spark_cores}",
         ),
         (
             "memory of the worker",
             f"{in_memory / 1e9:.1f} GB; {on_disk / 1e9:.1f} GB with labels in order on disk",
-            f"{CAPTURES * memory._ROW / 1e9:.1f} GB for the analysis",
+            f"{analysis / 1e9:.1f} GB for the analysis, of binned scores",
         ),
         (
             "memory of each core beside it",
             f"{memory._WORKER / MEGABYTE:.0f} MB",
             "as executors are made, some 100 MB of it here",
         ),
-        both("network", f"{8 * size / SOON / 1e9:.2f} Gbit/s for those {SOON // 60} minutes"),
-        ("workers", "1", "1, and the executors"),
+        (
+            "kept by Spark until the merge is done, in memory or on disk",
+            "–",
+            f"{CAPTURES * given.spark_kept / 1e9:.0f} GB",
+        ),
+        (
+            "written by Spark's shuffles, to the executors' disks",
+            "–",
+            f"{CAPTURES * given.spark_shuffled / 1e9:.0f} GB",
+        ),
+        both("network, of S3", f"{8 * size / SOON / 1e9:.2f} Gbit/s for those {SOON // 60} minutes"),
+        ("workers", "1", f"1, and {math.ceil(spark_cores / EXECUTOR)} executors of {EXECUTOR} cores"),
     ]
 
 
@@ -167,7 +199,8 @@ def many_models(given: Costs, *, tasks: int) -> list[tuple[str, ...]]:
         ("cores of workers that are busy all the hour", f"{math.ceil(busy)}"),
         ("memory of these, a task on each", f"{math.ceil(busy) * needed / 1e9:.1f} GB"),
         ("cores of schedulers that are busy all the hour", f"{schedulers:.1f}"),
-        ("processor time of starts on Spark instead", _time(MONITORS * given.spark_start)),
+        ("processor time of merges on Spark instead, one that each starts", _time(MONITORS * given.spark_start)),
+        ("processor time of merges on Spark instead, one that stands", _time(MONITORS * given.spark_again)),
         (
             "growth of Airflow's database",
             f"{MONITORS * given.database / MEGABYTE:.0f} MB an hour, {MONITORS * given.database * 24 / 1e9:.1f} GB a day",

@@ -1,6 +1,6 @@
 """What an engine counts: small states that add up, and the counts of a merge.
 
-A state is all that the metrics need. States of parts, added in their order, are the state of the whole, so engines
+A state is all that the metrics need. States of parts, added in any order, are the state of the whole, so engines
 may cut the work wherever they like. Each holds six tallies: the whole set (index 0) and the five random samples of
 80 % (index 1 to 5) that standard deviations are taken over (rule A3).
 """
