@@ -42,15 +42,20 @@ if "CI" not in os.environ:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The address of an S3 on 127.0.0.1, for all tests of this process: use buckets of your own."""
+    from moto import backends
     from moto.server import ThreadedMotoServer
 
     # some versions log every request, which a test that reads what was printed would find there
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    modules = frozenset(backends.list_of_moto_modules())
+    with pytest.MonkeyPatch.context() as patch:
+        # each request lists moto's own folder
+        patch.setattr(backends, "list_of_moto_modules", lambda: modules)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,18 @@ tasks are then executed in this process, by the same function that ``dag.test()`
 from __future__ import annotations
 
 import gc
+import inspect
 import json
 import os
 import stat
 import sys
 import textwrap
+import traceback
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,23 +57,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def service_models_are_read_once() -> Iterator[None]:
-    """Each task has a session of its own, and SageMaker's description has megabytes."""
-    from botocore.loaders import JSONFileLoader
+def what_stays_the_same_is_found_once() -> Iterator[None]:
+    """Each task has sessions and hooks of its own, each of which finds anew what all before it found."""
+    from airflow.providers.amazon.aws.hooks import base_aws
+    from botocore.loaders import JSONFileLoader, Loader
 
-    read = JSONFileLoader.load_file
+    read, listed = JSONFileLoader.load_file, Loader.list_available_services
+    described: dict[str, Any] = {}
+    available: dict[tuple[str, ...], list[str]] = {}
+
+    def load_file(self: Any, path: str) -> Any:
+        """SageMaker's description has megabytes."""
+        if path not in described:
+            described[path] = read(self, path)
+        return described[path]
+
+    def list_available_services(self: Any, type_name: str) -> list[str]:
+        """A thousand folders."""
+        key = (type_name, *self.search_paths)
+        if key not in available:
+            available[key] = listed(self, type_name)
+        return available[key]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JSONFileLoader, "load_file", lambda self, path: _described(read, self, path))
+        patch.setattr(JSONFileLoader, "load_file", load_file)
+        patch.setattr(Loader, "list_available_services", list_available_services)
+        patch.setattr(base_aws, "inspect", SimpleNamespace(stack=_callers, isclass=inspect.isclass))
         yield
 
 
-_DESCRIPTIONS: dict[str, Any] = {}
-
-
-def _described(read: Any, loader: Any, path: str) -> Any:
-    if path not in _DESCRIPTIONS:
-        _DESCRIPTIONS[path] = read(loader, path)
-    return _DESCRIPTIONS[path]
+def _callers() -> list[inspect.FrameInfo]:
+    """``inspect.stack()`` without source lines: a hook looks among its hundred callers for its operator's name."""
+    found = traceback.walk_stack(sys._getframe(1))
+    return [inspect.FrameInfo(one, one.f_code.co_filename, line, one.f_code.co_name, None, None) for one, line in found]
 
 
 @pytest.fixture(scope="session")
