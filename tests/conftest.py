@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from airflow_mq_provider.storage import Storage
-from tests.loopback import S3Clients
+from tests.loopback import SPARK, S3Clients
 
 # Before anything imports boto3 or Airflow: no test may reach an account, an instance's metadata or the user's Airflow.
 _HOME = tempfile.TemporaryDirectory(prefix="model-quality-tests-")
@@ -105,17 +105,6 @@ def spark() -> Iterator[Any]:
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
-
-
-SPARK = {
-    "spark.master": "local[2]",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.memory": "1g",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.sql.shuffle.partitions": "2",
-}
 
 
 @pytest.fixture(params=["local", "s3"])

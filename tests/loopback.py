@@ -1,4 +1,4 @@
-"""What other processes of a test need of its world: S3 on the loopback interface, wherever it is asked for."""
+"""What other processes of a test need of its world: S3 on the loopback interface, wherever it is asked for, and a small Spark."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from functools import cache
 from typing import Any
 
 from airflow_mq_provider.storage import Storage
+
+SPARK = {
+    "spark.master": "local[2]",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "2",
+    # a JVM that lives for minutes spends half of its time on compiling anew what would pay in hours
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+"""Spark in small: two cores, and nothing but loopback."""
 
 
 class S3Clients:

@@ -26,6 +26,7 @@ from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor
 from airflow_mq_provider.spark_job import Job, arguments_of, command_of, handed_over, main, make_way
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf, Window, ground_truth_as_of
+from tests.loopback import SPARK
 from tests.spark_world import run_entry
 from tests.world import T, World, capture_line, label_line
 
@@ -221,10 +222,9 @@ def test_spark_submit_itself_merges_what_the_worker_would(engine: str, world: Wo
     expected = comparable(world.written())
     job = job_of(world, engine=engine)
     make_way(job, world.storage)
-    settings = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.memory": "1g", "spark.ui.enabled": "false"}
-    options = [option for name, value in settings.items() for option in ("--conf", f"{name}={value}")]
+    options = [option for name, value in SPARK.items() for option in ("--conf", f"{name}={value}")]
     done = subprocess.run(
-        [submit, "--master", "local[2]", *options, str(spark_job.ENTRY), *command_of(job)],
+        [submit, *options, str(spark_job.ENTRY), *command_of(job)],
         env={"PATH": path, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,

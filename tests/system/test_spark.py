@@ -20,13 +20,14 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider.storage import Storage
+from tests.loopback import SPARK
 from tests.world import T, World, capture_line, label_line
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900), pytest.mark.usefixtures("java")]
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-LOCAL = ("--master", "local[2]", "--conf", "spark.ui.enabled=false", "--conf", "spark.sql.shuffle.partitions=2")
+LOCAL = tuple(word for name, value in SPARK.items() for word in ("--conf", f"{name}={value}"))
 
 # one process judges all monitors: starting Spark takes longer than they do
 COMMAND = """
