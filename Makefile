@@ -5,6 +5,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready
+# Many containers set it; each of hundreds of processes would then compile Airflow anew.
+unexport PYTHONDONTWRITEBYTECODE
 # more arguments for what a target runs, as in `make test ARGS="tests/storage -x"`
 ARGS ?=
 
