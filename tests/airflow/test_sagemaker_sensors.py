@@ -30,7 +30,7 @@ from airflow_mq_provider.sensors.sagemaker import SageMakerMonitoringExecutionSe
 
 AWS = dict(aws_conn_id="s3_of_tests")
 KEPT = dict(waiter_delay=0, **AWS)
-LOOK = dict(poke_interval=1, **AWS)
+LOOK = dict(poke_interval=0.01, **AWS)
 
 with DAG(schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"), start_date=START, default_args={"retries": 0}):
 """
