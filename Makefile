@@ -44,7 +44,7 @@ ui: $(READY) ## Airflow's pages with the demo's history at http://127.0.0.1:8080
 	$(BIN)/python tools/ui.py ./demo $(ARGS)
 
 test: $(READY) ## run the tests on two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-system: $(READY) ## run what needs a whole Airflow: scheduler, executor, triggerer and API server
 	$(BIN)/python -m pytest -m system tests/system $(ARGS)
@@ -69,7 +69,7 @@ $(LOWEST)/.ready: constraints-lowest.txt pyproject.toml $(READY)
 LOWEST_LEFT_OUT := laws publish demo faults docs test_project.py engines/test_independent.py airflow/test_demo_on_airflow.py
 
 test-lowest: $(LOWEST)/.ready ## run the tests with the lowest versions that are claimed, Airflow's among them
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -m "not system and not spark" $(addprefix --ignore tests/,$(LOWEST_LEFT_OUT)) $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n 2 --dist worksteal -m "not system and not spark" $(addprefix --ignore tests/,$(LOWEST_LEFT_OUT)) $(ARGS)
 
 check: $(READY) ## format, lint, types, the contracts between rooms, and README's samples against the demo
 	$(BIN)/ruff format --check .
