@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.monitor import BatchTransformInput, ModelQualityMonitor
@@ -27,8 +28,7 @@ UNLISTED = 64 * 1024 * 1024
 _MANIFEST_LIMIT = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """One object to read, and the hour folder (``yyyy/mm/dd/hh``) it was listed under.
 
     ``etag`` is that of the listing: it changes when the object is written anew. Empty where the object was not listed.
@@ -100,11 +100,8 @@ def _inputs(listed: Iterable[StoredObject]) -> Inputs:
 
 
 def _digest(listed: Iterable[StoredObject]) -> str:
-    digest = hashlib.sha256()
-    for one in listed:
-        etag = one.etag if is_s3(one.uri) else ""
-        digest.update(f"{one.key}\t{one.size}\t{etag}\n".encode())
-    return digest.hexdigest()[:32]
+    lines = [f"{one.key}\t{one.size}\t{one.etag if is_s3(one.uri) else ''}\n" for one in listed]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
 
 def _batch_data(manifests: Iterable[StoredObject], storage: Storage) -> Iterable[Input]:

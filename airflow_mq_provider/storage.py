@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from airflow_mq_provider.exceptions import InputError, OutputError
@@ -39,6 +40,7 @@ _T = TypeVar("_T")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _UNCHANGED = "the object to stay as it is until it is read"
 _WRITTEN_ANEW = "run again when its writer has finished"
+_NAMES, _NAME_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _UNFINISHED = re.compile(rb"\.[0-9a-f]{16}\.unfinished")
 _CONTENT_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
 _DELETE_BATCH = 1000  # S3's limit
@@ -73,8 +75,7 @@ def _renew_client_lock() -> None:
 os.register_at_fork(after_in_child=_renew_client_lock)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(NamedTuple):
     """One object of a listing.
 
     ``key`` is its name below the listed root, ``/``-separated, ``size`` its bytes. ``etag`` changes when the object is
@@ -562,22 +563,50 @@ def _list_local(root: str, start_after: str, until: str | None) -> Iterator[Stor
     encode = root.startswith("file://")
     stem = _stem(root)
     after, before = os.fsencode(start_after), None if until is None else os.fsencode(until)
-    for name, found in _walk(os.fsencode(local_path(root)), b"", after, before, ()):
-        key = os.fsdecode(name)
-        yield StoredObject(stem + (quote(name) if encode else key), key, found.st_size, _local_etag(found))
+    for name, found in _walk(os.fsencode(local_path(root)), after, before):
+        key = name.decode(_NAMES, _NAME_ERRORS)
+        size = found.st_size
+        uri = stem + (quote(name) if encode else key)
+        yield StoredObject(uri, key, size, _local_etag(found))
 
 
-def _walk(
-    folder: bytes, prefix: bytes, after: bytes, before: bytes | None, above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Files below the folder with their keys, in the order of whole keys: a folder sorts as its name with a slash."""
+def _walk(root: bytes, after: bytes, before: bytes | None) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Files below the root with their keys, in the order of whole keys: a folder sorts as its name with a slash."""
+    # folders within each other, of each what is left to see: a generator for each would hand every file up through all
+    open_folders = [_opened(root, b"", ())]
+    while open_folders:
+        prefix, above, entries = open_folders[-1]
+        for name, entry in entries:
+            key = prefix + name
+            if before is not None and key >= before:
+                return  # so is all that follows, in the folders above too
+            if name.endswith(b"/"):
+                # all keys in there begin with this one
+                if key > after or after.startswith(key):
+                    open_folders.append(_opened(entry.path, key, above))
+                    break
+            elif key > after and not (name.startswith(b".") and _UNFINISHED.fullmatch(name)):
+                status = _status(entry)
+                if status is not None and stat.S_ISREG(status.st_mode):
+                    yield key, status
+        else:
+            open_folders.pop()
+
+
+_Identity: TypeAlias = tuple[int, int]
+
+
+def _opened(
+    folder: bytes, prefix: bytes, above: tuple[_Identity, ...]
+) -> tuple[bytes, tuple[_Identity, ...], Iterator[tuple[bytes, os.DirEntry[bytes]]]]:
+    """The prefix of a folder's keys, which folders it lies in, itself the last, and what it holds, in order."""
     try:
         here = os.stat(folder)
         identity = (here.st_dev, here.st_ino)
         with os.scandir(folder) as entries:
-            found = sorted((entry.name + b"/" if entry.is_dir() else entry.name, entry) for entry in entries)
+            found = sorted([(entry.name + b"/" if entry.is_dir() else entry.name, entry) for entry in entries])
     except FileNotFoundError:
-        return  # as on S3, where what does not exist is an empty prefix
+        return prefix, above, iter(())  # as on S3, where what does not exist is an empty prefix
     except OSError as error:
         _refuse_local(InputError, error, os.fsdecode(folder))
     if identity in above:
@@ -587,18 +616,7 @@ def _walk(
             where=os.fsdecode(folder),
             next_step="remove the link",
         )
-    for name, entry in found:
-        key = prefix + name
-        if before is not None and key >= before:
-            return
-        if name.endswith(b"/"):
-            # all keys in there begin with this one
-            if key > after or after.startswith(key):
-                yield from _walk(entry.path, key, after, before, (*above, identity))
-        elif key > after and not _UNFINISHED.fullmatch(name):
-            status = _status(entry)
-            if status is not None and stat.S_ISREG(status.st_mode):
-                yield key, status
+    return prefix, (*above, identity), iter(found)
 
 
 def _status(entry: os.DirEntry[bytes]) -> os.stat_result | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -101,9 +101,12 @@ def _until(hours: NDArray[np.int64]) -> NDArray[np.intp]:
 def hour_number(folder: str) -> int:
     """The hours since 1970 of an hour folder, ``yyyy/mm/dd/hh``; `NEVER` of one that looks like it and names no hour."""
     try:
-        return int(datetime.strptime(f"{folder}+0000", "%Y/%m/%d/%H%z").timestamp()) // _HOUR
+        # strptime would take twenty times as long, of every hour in every run
+        year, month, day, hour = map(int, folder.split("/"))
+        at = datetime(year, month, day, hour, tzinfo=UTC)
     except ValueError:
         return NEVER
+    return int(at.timestamp()) // _HOUR
 
 
 @dataclass(frozen=True, slots=True)
