@@ -47,7 +47,20 @@ class Frame:
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
         """A line through points, as the ``d`` of a path."""
-        return "M" + "L".join(f"{_at(self.across(x))} {_at(self.up(y))}" for x, y in points)
+        # `across`, `up` and `_at` of all points at once: a curve has a thousand, and a page is drawn in every run
+        (left, right), (low, high) = self.x, self.y
+        wide, tall = self.width - self.left - self.right, self.height - self.top - self.bottom
+        start, floor = self.left, self.height - self.bottom
+        text = "L".join(
+            [
+                f"{start + wide * ((x - left) / (right - left)):.2f} {floor - tall * ((y - low) / (high - low)):.2f}"
+                for x, y in points
+            ]
+        )
+        text = text.replace(".00", "")
+        for digit in "123456789":
+            text = text.replace(f".{digit}0", f".{digit}")
+        return "M" + text
 
     def box(self, x: tuple[float, float], y: tuple[float, float]) -> str:
         """A rectangle between two values of either axis, as part of the ``d`` of a path."""

@@ -67,3 +67,11 @@ def test_a_value_beyond_its_limit_has_another_form_and_not_only_another_colour()
 
 def test_what_has_no_deviation_has_no_whisker():
     assert "deviation" not in against_limit(0.8, float("nan"), 0.7, True, False, (0.0, 1.0))
+
+
+@given(st.lists(st.tuples(st.floats(-1.0, 1.0), st.floats(-1.0, 1.0)), min_size=1))
+def test_a_path_rounds_each_place_to_a_hundredth_and_writes_no_needless_zero(points):
+    frame = Frame((0.0, 1.0), (-0.5, 1.0))
+    places = [(frame.across(x), frame.up(y)) for x, y in points]
+    texts = [[f"{place:.2f}".rstrip("0").rstrip(".") for place in pair] for pair in places]
+    assert frame.path(points) == "M" + "L".join(" ".join(pair) for pair in texts)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_mq_provider.exceptions import DocumentError
 from airflow_mq_provider.quality.constraints import GREATER, LESS, Constraint, Violation
@@ -18,6 +20,7 @@ from airflow_mq_provider.quality.documents import (
     constraints_document,
     dumps,
     java_double,
+    json_number,
     loads,
     read_constraints,
     read_statistics,
@@ -356,6 +359,24 @@ def test_documents_are_strict_json():
             '  "class": "ä",\n  "one": 1,\n  "none": null,\n  "f": 0.1\n}\n'
         ).encode()
     )
+
+
+numbers = st.floats() | st.integers()
+plain = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.dictionaries(st.text(), plain))
+def test_documents_have_the_bytes_of_python_s_own_indentation(document):
+    def strict(value):
+        if isinstance(value, dict):
+            return {key: strict(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [strict(inner) for inner in value]
+        return json_number(value) if isinstance(value, float) else value
+
+    assert dumps(document) == json.dumps(strict(document), indent=2, ensure_ascii=False).encode() + b"\n"
 
 
 def test_half_of_a_surrogate_pair_becomes_an_escape():
