@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from airflow_mq_provider.quality.states import TALLIES, BinaryState, Metric, metrics_of_tallies
+from airflow_mq_provider.quality.states import SAMPLES, TALLIES, BinaryState, Metric, metrics_of_tallies
 
 CURVE_POINTS: Final = 1000
 
@@ -47,43 +47,116 @@ def rank(state: BinaryState) -> Ranking | None:
     if state.scores is None or state.tags is None:
         return None
     scores, last, tags, weights = _ordered(state.scores, state.tags, state.weights)
-    positives, negatives = np.empty(len(last), dtype=np.int64), np.empty(len(last), dtype=np.int64)
-    totals = [[0, 0] for _ in range(TALLIES)]
-    twice_concordant = [0] * TALLIES
-    # in blocks that fit the processor's cache, each ending at the last row of a distinct probability
-    first_row = first_group = 0
-    while first_group < len(last):
-        end_group = max(first_group + 1, int(np.searchsorted(last, first_row + _BLOCK)))
-        end_row = int(last[end_group - 1]) + 1
-        # where no two scores are equal, every row is the last of its score, and none has to be looked up
-        distinct = end_row - first_row == end_group - first_group
-        ends = slice(None) if distinct else last[first_group:end_group] - first_row
-        block = tags[first_row:end_row]
-        for tally in range(TALLIES):
-            rows: NDArray[Any] = (block >> np.uint8(tally)) & np.uint8(1) if tally else np.ones(len(block), np.uint8)
-            found: NDArray[Any] = rows & block
-            if weights is not None:
-                rows, found = rows * weights[first_row:end_row], found * weights[first_row:end_row]
-            positive = np.cumsum(found, dtype=np.int64)[ends]
-            negative = np.cumsum(rows, dtype=np.int64)[ends] - positive
-            above_positive, above_negative = totals[tally]
-            # a negative row is beaten by the positives above it, and half beaten by those that tie with it
-            beaten = positive.copy()
-            beaten[1:] += positive[:-1]
-            beaten += 2 * above_positive
-            here = negative.copy()
-            here[1:] -= negative[:-1]
-            twice_concordant[tally] += int(np.dot(beaten, here))
-            totals[tally] = [above_positive + int(positive[-1]), above_negative + int(negative[-1])]
-            if tally == 0:
-                positives[first_group:end_group] = positive + above_positive
-                negatives[first_group:end_group] = negative + above_negative
-        first_row, first_group = end_row, end_group
+    # where no two scores are equal, every row is the last of its score, and none has to be looked up
+    ends = slice(None) if len(last) == len(tags) else last
+    positive_rows = tags >> _CLASS
+    if weights is None:
+        positives = np.cumsum(positive_rows, dtype=np.int64)[ends]
+        negatives = last + 1 - positives
+        twice_concordant, totals = _pairs(tags, last)
+    else:
+        positives = np.cumsum(weights * positive_rows, dtype=np.int64)[ends]
+        negatives = np.cumsum(weights, dtype=np.int64)[ends] - positives
+        twice_concordant, totals = _weighted_pairs(tags, last, weights)
     auc = tuple(
         pairs / (2 * positive * negative) if positive and negative else math.nan
-        for pairs, (positive, negative) in zip(twice_concordant, totals, strict=True)
+        for pairs, positive, negative in zip(twice_concordant, *totals, strict=True)
     )
     return Ranking(scores, positives, negatives, auc, None if weights is None else _error_bound(positives, negatives))
+
+
+_CLASS: Final = np.uint8(SAMPLES)
+"""The place of the class in a tag that is to be sorted: above the samples, so that of equal scores negative rows come first."""
+_FIELD: Final = 10
+"""Bits for the count of one tally: six fit into 64 bits, so one sum counts all tallies at once."""
+_RUN: Final = 512
+"""Rows that are counted so; what is summed of them then has the room of two fields."""
+_EVERY_OTHER: Final = np.uint64(sum((1 << _FIELD) - 1 << 2 * _FIELD * place for place in range(TALLIES // 2)))
+
+
+def _fields(positive: bool) -> NDArray[np.uint64]:
+    """By tag, a 1 in the field of each tally that counts the row, if it is of the class asked for."""
+    members = [1 | sum((tag >> sample & 1) << _FIELD * (sample + 1) for sample in range(SAMPLES)) for tag in range(64)]
+    return np.array([one if (tag >> SAMPLES) == positive else 0 for tag, one in enumerate(members)], np.uint64)
+
+
+_POSITIVE: Final = _fields(True)
+_NEGATIVE: Final = _fields(False)
+_NEGATIVE_MASK: Final = _NEGATIVE * np.uint64((1 << _FIELD) - 1)
+
+
+def _unpacked(fields: NDArray[np.uint64], width: int, number: int) -> NDArray[np.int64]:
+    """The fields of each sum in columns, one behind the other."""
+    places = np.arange(number, dtype=np.uint64) * np.uint64(width)
+    return (fields[:, np.newaxis] >> places & np.uint64((1 << width) - 1)).astype(np.int64)
+
+
+def _pairs(tags: NDArray[np.uint8], last: NDArray[np.int64]) -> tuple[list[int], list[list[int]]]:
+    """Twice the concordant pairs of each tally, those of equal scores as half; and the positive and negative rows of each.
+
+    Args:
+        tags: of the rows, the highest score first, of equal ones the negative rows.
+        last: the last row of each distinct score.
+    """
+    twice = np.zeros(TALLIES, np.int64)
+    above = np.zeros(TALLIES, np.int64)
+    below = np.zeros(TALLIES, np.int64)
+    for start in range(0, len(tags), _BLOCK):
+        block = tags[start : start + _BLOCK]
+        whole = len(block) // _RUN * _RUN
+        for runs in (block[:whole].reshape(-1, _RUN), block[whole:].reshape(1, -1)):
+            if not runs.size:
+                continue
+            codes = runs.astype(np.intp)
+            positives = _POSITIVE.take(codes).cumsum(axis=1)
+            mask = _NEGATIVE_MASK.take(codes)
+            negatives = _unpacked((mask & _ONES).sum(axis=1), _FIELD, TALLIES)
+            # of each negative row, the positives above it in its run
+            mask &= positives
+            within = np.empty_like(negatives)
+            for first in range(2):
+                summed = (mask >> np.uint64(_FIELD * first) & _EVERY_OTHER).sum(axis=1)
+                within[:, first::2] = _unpacked(summed, 2 * _FIELD, TALLIES // 2)
+            here = _unpacked(positives[:, -1], _FIELD, TALLIES)
+            before = above + here.cumsum(axis=0) - here
+            twice += 2 * (within + before * negatives).sum(axis=0)
+            above += here.sum(axis=0)
+            below += negatives.sum(axis=0)
+    if len(last) < len(tags):
+        # no positive row was taken for one above a negative row of its score: such pairs are halves
+        first_rows = np.append([0], last[:-1] + 1)
+        tied = last > first_rows
+        sizes = (last - first_rows + 1)[tied]
+        positive, negative = _by_run(tags[np.repeat(tied, last - first_rows + 1)], np.cumsum(sizes) - sizes)
+        twice += (positive * negative).sum(axis=1)
+    return twice.tolist(), [above.tolist(), below.tolist()]
+
+
+_ONES: Final = np.uint64(sum(1 << _FIELD * tally for tally in range(TALLIES)))
+
+
+def _weighted_pairs(
+    tags: NDArray[np.uint8], last: NDArray[np.int64], weights: NDArray[np.int64]
+) -> tuple[list[int], list[list[int]]]:
+    """The same of rows that stand for several each."""
+    positive, negative = _by_run(tags, np.append([0], last[:-1] + 1)[: len(last)], weights)
+    above = positive.cumsum(axis=1) - positive
+    twice = ((2 * above + positive) * negative).sum(axis=1)
+    return twice.tolist(), [positive.sum(axis=1).tolist(), negative.sum(axis=1).tolist()]
+
+
+def _by_run(
+    tags: NDArray[np.uint8], first: NDArray[np.int64], weights: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The positive and the negative rows of each tally in runs of rows that start at the places given: int64[6, runs] each."""
+    positive, negative = np.zeros((2, TALLIES, len(first)), np.int64)
+    for tally in range(TALLIES) if len(first) else ():
+        rows = (tags >> np.uint8(tally - 1) & np.uint8(1)).astype(np.int64) if tally else np.ones(len(tags), np.int64)
+        if weights is not None:
+            rows *= weights
+        positive[tally] = np.add.reduceat(rows * (tags >> _CLASS), first)
+        negative[tally] = np.add.reduceat(rows, first) - positive[tally]
+    return positive, negative
 
 
 def _error_bound(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> float:
@@ -97,7 +170,11 @@ def _error_bound(positives: NDArray[np.int64], negatives: NDArray[np.int64]) -> 
 def _ordered(
     scores: NDArray[np.float64], tags: NDArray[np.uint8], weights: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64] | None]:
-    """The distinct scores, highest first; the last row of each; and the tags and weights of the rows in that order."""
+    """The distinct scores, highest first; the last row of each; and the tags and weights of the rows in that order.
+
+    Tags come with the class above the samples; rows of equal scores with the negative ones first.
+    """
+    tags = tags >> np.uint8(1) | (tags & np.uint8(1)) << _CLASS
     if len(scores) == 0:
         return scores, np.zeros(0, dtype=np.int64), tags, weights
     # Floats above zero are ordered as their bits are. Where score and tag fit into 64 bits together (no score between
@@ -117,7 +194,7 @@ def _ordered(
         distinct = highest - bits[last]
         distinct[distinct == zero] = 0
         return distinct.view(np.float64), last, ordered_tags, None
-    order = np.argsort(scores)[::-1]
+    order = np.lexsort((tags, -scores))
     ordered = scores[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     return ordered[last], last, tags[order], None if weights is None else weights[order]

@@ -90,21 +90,21 @@ def binary_figures(state: BinaryState, threshold: float) -> BinaryFigures | None
     if state.scores is None or state.tags is None:
         return None
     histogram = np.zeros((2, SCORE_BINS), dtype=np.int64)
-    rows = np.zeros((2, CALIBRATION_BINS), dtype=np.int64)
     sums = np.zeros(CALIBRATION_BINS)
     above = np.zeros(2, dtype=np.int64)
     for start in range(0, len(state.scores), _BLOCK):
         scores = state.scores[start : start + _BLOCK]
         positive = (state.tags[start : start + _BLOCK] & np.uint8(1)).astype(np.intp)
         times = None if state.weights is None else state.weights[start : start + _BLOCK]
-        histogram += _by_class(_bins(scores, SCORE_BINS), positive, SCORE_BINS, times)
-        tenth = _bins(scores, CALIBRATION_BINS)
-        rows += _by_class(tenth, positive, CALIBRATION_BINS, times)
+        twentieth = _bins(scores, SCORE_BINS)
+        histogram += _by_class(twentieth, positive, SCORE_BINS, times)
+        tenth = twentieth >> 1  # a product with 20 is rounded as one with 10
         # whole millionths: a sum of whole numbers below 2 ** 53 is the same in every order
         fine = np.rint(scores * _FINE)
         sums += np.bincount(tenth, weights=fine if times is None else fine * times, minlength=CALIBRATION_BINS)
         beyond = scores > threshold
         above += _counts(positive[beyond], 2, None if times is None else times[beyond])
+    rows = histogram.reshape(2, CALIBRATION_BINS, 2).sum(axis=2)
     calibration = tuple(
         CalibrationBin(
             low=number / CALIBRATION_BINS,
