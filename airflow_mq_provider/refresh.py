@@ -18,7 +18,7 @@ from typing import Any, Final
 from airflow_mq_provider import run
 from airflow_mq_provider.engines import engine as engine_named
 from airflow_mq_provider.engines.choosing import choose
-from airflow_mq_provider.engines.task import MergeTask
+from airflow_mq_provider.engines.task import LoadedHours, MergeTask
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.inputs import capture_inputs, label_listing, labels_among
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -157,6 +157,7 @@ def judge_again(
     allow_scripts: bool = False,
     cloudwatch: CloudWatch | None = None,
     progress: Progress | None = None,
+    loaded: LoadedHours | None = None,
 ) -> dict[str, Any]:
     """Judge a past window as of its new time: the content of its new ``report.json``. Errors are those of `run.run`."""
     return run.run(
@@ -171,6 +172,7 @@ def judge_again(
         cadence=past.cadence,
         cloudwatch=cloudwatch,
         progress=progress,
+        loaded=loaded,
     )
 
 
@@ -198,6 +200,7 @@ def refresh(
     storage = storage or run.storage_for(monitor)
     now = now or datetime.now(UTC)
     settings: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
+    loaded: LoadedHours = {}
     windows: list[dict[str, Any]] = []
     left_alone: dict[str, list[str]] = {}
     for past in find(monitor, storage, now=now, since=since, **settings):
@@ -216,6 +219,7 @@ def refresh(
                 memory_limit=memory_limit,
                 allow_scripts=allow_scripts,
                 cloudwatch=cloudwatch,
+                loaded=loaded,
                 **settings,
             )
         except ModelQualityError as error:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from airflow_mq_provider import run
+from airflow_mq_provider.engines.task import LoadedHours
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.window import analysis_window
 
@@ -21,11 +22,12 @@ def main(path: Path, first: datetime, windows: int) -> list[int]:
     """The rows that each window merged."""
     monitor = ModelQualityMonitor.model_validate_json(path.read_text())
     offsets = monitor.input.start_time_offset, monitor.input.end_time_offset
+    loaded: LoadedHours = {}
     merged = []
     for number in range(windows):
         at = first + number * HOUR
         window = analysis_window(at, *offsets, interval_start=at - HOUR, source="command_line")
-        merged.append(run.run(monitor, window, storage=run.storage_for(monitor))["merge"]["matched"])
+        merged.append(run.run(monitor, window, storage=run.storage_for(monitor), loaded=loaded)["merge"]["matched"])
     return merged
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_mq_provider.engines.hours import CAPTURES, LABELS
+from airflow_mq_provider.engines.task import LoadedHours
 from airflow_mq_provider.storage import StoredObject, join
 from tests.world import T, World, capture_line, label_line
 
@@ -80,10 +81,10 @@ def result(world: World, at: Any = T) -> dict[str, Any]:
     return {**written, "report.json": report}
 
 
-def run(world: World, at: Any = T) -> dict[str, Any]:
+def run(world: World, at: Any = T, loaded: LoadedHours | None = None) -> dict[str, Any]:
     """Run, and give what `result` does; what stood there before is no part of it."""
     world.storage.delete([one.uri for one in world.storage.list(world.prefix(at))])
-    world.run(at=at)
+    world.run(at=at, loaded=loaded)
     return result(world, at)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_mq_provider import run
+from airflow_mq_provider.engines.task import LoadedHours
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf, Window, analysis_window, hour_folder
@@ -111,7 +112,7 @@ class World:
             source="command_line",
         )
 
-    def run(self, as_of: AsOf | None = None, at: datetime = T) -> dict[str, Any]:
+    def run(self, as_of: AsOf | None = None, at: datetime = T, loaded: LoadedHours | None = None) -> dict[str, Any]:
         return run.run(
             self.monitor(),
             self.window(at),
@@ -119,6 +120,7 @@ class World:
             as_of=as_of,
             engine=self.engine,
             workers=self.workers,
+            loaded=loaded,
         )
 
     def prefix(self, at: datetime = T) -> str:

@@ -176,7 +176,7 @@ class _Side(Generic[Hour]):
         self._joined: Callable[[Sequence[Hour], Reading], Hour] = joined
         self._reading = task.reading
         self._folders = hour_folders(objects, reading_digest(side, task.reading, keep_lines=task.keep_rejected_lines))
-        self._shelf = None if task.prepared is None else Shelf(storage, task.prepared, side)
+        self._shelf = None if task.prepared is None else Shelf(storage, task.prepared, side, task.loaded)
         self._standing = {} if self._shelf is None else self._shelf.look(self._folders)
         self._todo: list[_HourUnit] = []
         self._loaded: dict[str, Hour] = {}
@@ -221,6 +221,8 @@ class _Side(Generic[Hour]):
                     self.refused = self._shelf.keep(unit.folder, encoded(hour, unit.folder.name)) or self.refused
         if self._shelf is not None and self._todo:
             self._shelf.tidy([unit.folder for unit in self._todo])
+        if self._shelf is not None:
+            self._shelf.hold(self._loaded)
         return [self._loaded[one.name] for one in self._folders]
 
 

@@ -12,7 +12,7 @@ vouched for (another version, a wrong length or checksum, another hour's content
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -26,7 +26,7 @@ import xxhash
 
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines.hours import CAPTURES, CaptureHour, LabelHour, RejectedLines
-from airflow_mq_provider.engines.task import PreparedPlace
+from airflow_mq_provider.engines.task import LoadedHours, PreparedPlace
 from airflow_mq_provider.exceptions import InputError, OutputError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.records import Reading
@@ -177,13 +177,15 @@ class Shelf:
         storage: that reaches them.
         place: where the monitor's prepared hours lie.
         side: `CAPTURES` or `LABELS`.
+        loaded: where hours stay that are loaded.
     """
 
-    def __init__(self, storage: Storage, place: PreparedPlace, side: str) -> None:
+    def __init__(self, storage: Storage, place: PreparedPlace, side: str, loaded: LoadedHours | None = None) -> None:
         self._storage = storage
         self._place = place
         self._folder = join(place.uri, side)
         self._standing: dict[str, int] = {}
+        self._loaded = loaded
 
     def look(self, folders: Sequence[HourFolder]) -> dict[str, int]:
         """The names of those of the hours that stand there, and their bytes; none where that cannot be listed."""
@@ -207,12 +209,22 @@ class Shelf:
             except InputError:
                 return None
 
-        if is_s3(self._folder) and len(names) > 1:
+        held = {} if self._loaded is None else self._loaded.pop(self._folder, {})
+        found: dict[str, Hour] = {name: held[name] for name in names if name in held}
+        held.clear()  # before more is loaded: no more is in memory than one window needs
+        missing = [name for name in names if name not in found]
+        if is_s3(self._folder) and len(missing) > 1:
             with ThreadPoolExecutor(_READERS) as pool:
-                hours = list(pool.map(read, names))
+                hours = list(pool.map(read, missing))
         else:
-            hours = list(map(read, names))
-        return {name: hour for name, hour in zip(names, hours, strict=True) if hour is not None}
+            hours = list(map(read, missing))
+        found.update((name, hour) for name, hour in zip(missing, hours, strict=True) if hour is not None)
+        return found
+
+    def hold(self, hours: Mapping[str, Hour]) -> None:
+        """Leave hours in memory, by their names, where the process has a place for them."""
+        if self._loaded is not None:
+            self._loaded[self._folder] = dict(hours)
 
     def keep(self, folder: HourFolder, data: bytes) -> OutputError | None:
         """Write a prepared hour; the error where that cannot be, which costs the next run time and nothing else."""

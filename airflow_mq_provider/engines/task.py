@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -55,6 +55,11 @@ class PreparedPlace:
     keep_from: datetime
 
 
+LoadedHours: TypeAlias = dict[str, dict[str, Any]]
+"""Prepared hours that are in memory, by the folder they lie in and their name: a merge leaves here those of its window, and
+the next one of the process need not load what it has in common with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class MergeTask:
     """A ground-truth merge: whose lines, of which window, from where, and where the results go.
@@ -62,6 +67,7 @@ class MergeTask:
     ``labels_until`` is the as-of time up to which the labels were listed. ``memory_limit`` is in bytes; None for most of what
     the process may have. With ``counts_only``, nobody reads what is written: an engine whose workers are on other machines,
     where nobody would take it away, writes no rows. Without ``prepared``, no hour is kept for later runs.
+    ``loaded`` is of the process that merges, and says nothing of what is to be merged.
     """
 
     reading: Reading
@@ -77,6 +83,7 @@ class MergeTask:
     memory_limit: int | None = None
     counts_only: bool = False
     prepared: PreparedPlace | None = None
+    loaded: LoadedHours | None = field(default=None, compare=False, repr=False)
 
     @property
     def needs_truths(self) -> bool:

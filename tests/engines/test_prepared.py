@@ -14,7 +14,7 @@ import xxhash
 from airflow_mq_provider.engines import by_hour
 from airflow_mq_provider.engines.hours import CAPTURES, LABELS, capture_hour, label_hour
 from airflow_mq_provider.engines.prepared import FORMAT, encoded
-from airflow_mq_provider.engines.task import MISMATCH
+from airflow_mq_provider.engines.task import MISMATCH, LoadedHours
 from airflow_mq_provider.exceptions import OutputError
 from airflow_mq_provider.quality.lines import Block, lines_of
 from airflow_mq_provider.quality.records import reading
@@ -97,6 +97,54 @@ def test_a_second_run_on_s3_gets_no_captured_and_no_label_object(make_s3_client:
     got.clear()
     world.run(at=T)
     assert inputs_got() == []
+
+
+@pytest.mark.parametrize("problem_type", PROBLEMS)
+def test_windows_judged_with_hours_in_memory_have_the_bytes_of_windows_judged_alone(
+    world: World, problem_type: str
+) -> None:
+    busy(world, problem_type)
+    times = (T - HOUR, T, T + HOUR, T - HOUR)
+    expected = [run(world, at) for at in times]
+    loaded: LoadedHours = {}
+    assert [run(world, at, loaded) for at in times] == expected
+
+
+def test_an_hour_in_memory_is_not_loaded_again_and_goes_when_a_window_has_no_use_for_it(
+    local_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    standing = local_world.storage.read
+
+    def reading_noted(uri: str) -> bytes:
+        if "_prepared" in uri:
+            read.append(uri.rpartition("/")[2][:13])
+        return standing(uri)
+
+    monkeypatch.setattr(local_world.storage, "read", reading_noted)
+    local_world.settings["endpoint"] = {"start_time_offset": "-PT1H"}
+    for hours in (3, 2, 1):
+        local_world.captures(capture_line(f"{hours}", "0.9", time=T - hours * HOUR), hour=T - hours * HOUR)
+    loaded: LoadedHours = {}
+    first, second, third = (hour_folder(T - hours * HOUR).replace("/", "-") for hours in (3, 2, 1))
+    local_world.run(at=T - 2 * HOUR, loaded=loaded)
+    assert read == []  # what a run reads itself is in memory
+    assert {name[:13] for hours in loaded.values() for name in hours} == {first, second}
+    local_world.run(at=T - HOUR)
+    assert read == [second]
+    read.clear()
+    local_world.run(at=T - HOUR, loaded=loaded)
+    assert read == [third]
+    assert {name[:13] for hours in loaded.values() for name in hours} == {second, third}
+
+
+def test_an_hour_in_memory_whose_folder_changed_is_read_anew(world: World) -> None:
+    world.captures(capture_line("a", "0.9"))
+    world.labels(label_line("a", "1"))
+    loaded: LoadedHours = {}
+    run(world, T, loaded)
+    world.captures(capture_line("a", "0.1"))
+    assert run(world, T, loaded)["report.json"]["metrics"]["confusion_matrix"]["1"] == {"0": 1, "1": 0}
 
 
 def test_a_file_that_is_listed_as_it_was_is_not_read_again(local_world: World) -> None:

@@ -369,7 +369,7 @@ plain = st.recursive(
 
 @given(st.dictionaries(st.text(), plain))
 def test_documents_have_the_bytes_of_python_s_own_indentation(document):
-    def strict(value):
+    def strict(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: strict(inner) for key, inner in value.items()}
         if isinstance(value, list):
