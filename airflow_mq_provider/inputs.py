@@ -22,7 +22,7 @@ from airflow_mq_provider.storage import Storage, StoredObject, is_s3, join
 from airflow_mq_provider.window import AsOf, Window, hour_folder
 
 _HOUR = timedelta(hours=1)
-_IN_HOUR_FOLDER = re.compile(r"\d{4}/\d\d/\d\d/\d\d/(?:.*/)?[^/._][^/]*\Z")
+_IN_HOUR_FOLDER = re.compile(r"\d{4}/\d\d/\d\d/\d\d/(?:[^/._][^/]*\Z|.*/[^/._][^/]*\Z)")
 UNLISTED = 64 * 1024 * 1024
 """Taken as the size of an object that a manifest names: each is worked by itself."""
 _MANIFEST_LIMIT = 16 * 1024 * 1024
@@ -90,17 +90,17 @@ def labels_among(listing: Sequence[StoredObject], first: datetime, until: dateti
 def _listed(storage: Storage, root: str, first: str, until: str) -> list[StoredObject]:
     if first >= until:
         return []
-    found = storage.list(root, start_after=first, until=until)
-    return [one for one in found if one.size and _IN_HOUR_FOLDER.match(one.key)]
+    is_input = _IN_HOUR_FOLDER.match
+    return [one for one in storage.list(root, start_after=first, until=until) if one.size and is_input(one.key)]
 
 
 def _inputs(listed: Iterable[StoredObject]) -> Inputs:
     listed = tuple(listed)
-    return Inputs(tuple(Input(one.uri, one.size, one.key[:13], one.etag) for one in listed), _digest(listed))
+    return Inputs(tuple([Input(uri, size, key[:13], etag) for uri, key, size, etag in listed]), _digest(listed))
 
 
 def _digest(listed: Iterable[StoredObject]) -> str:
-    lines = [f"{one.key}\t{one.size}\t{one.etag if is_s3(one.uri) else ''}\n" for one in listed]
+    lines = [f"{key}\t{size}\t{etag if is_s3(uri) else ''}\n" for uri, key, size, etag in listed]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
 

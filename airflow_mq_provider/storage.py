@@ -560,37 +560,48 @@ def _no_credentials(error: Exception) -> bool:
 
 
 def _list_local(root: str, start_after: str, until: str | None) -> Iterator[StoredObject]:
-    encode = root.startswith("file://")
+    """Files below the root in the order of whole keys: a folder sorts as its name with a slash.
+
+    A listing of a week has thousands of files, and is made in each run: what is done for each of them stands here in one place.
+    """
     stem = _stem(root)
+    uri_of = _uri_of_quoted if root.startswith("file://") else _uri_of
     after, before = os.fsencode(start_after), None if until is None else os.fsencode(until)
-    for name, found in _walk(os.fsencode(local_path(root)), after, before):
-        key = name.decode(_NAMES, _NAME_ERRORS)
-        size = found.st_size
-        uri = stem + (quote(name) if encode else key)
-        yield StoredObject(uri, key, size, _local_etag(found))
-
-
-def _walk(root: bytes, after: bytes, before: bytes | None) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Files below the root with their keys, in the order of whole keys: a folder sorts as its name with a slash."""
     # folders within each other, of each what is left to see: a generator for each would hand every file up through all
-    open_folders = [_opened(root, b"", ())]
+    open_folders = [_opened(os.fsencode(local_path(root)), b"", ())]
     while open_folders:
         prefix, above, entries = open_folders[-1]
         for name, entry in entries:
             key = prefix + name
             if before is not None and key >= before:
                 return  # so is all that follows, in the folders above too
-            if name.endswith(b"/"):
+            if name[-1] == _SLASH:
                 # all keys in there begin with this one
                 if key > after or after.startswith(key):
                     open_folders.append(_opened(entry.path, key, above))
                     break
-            elif key > after and not (name.startswith(b".") and _UNFINISHED.fullmatch(name)):
-                status = _status(entry)
-                if status is not None and stat.S_ISREG(status.st_mode):
-                    yield key, status
+            elif key > after and not (name[0] == _DOT and _UNFINISHED.fullmatch(name)):
+                try:
+                    found = entry.stat()
+                except OSError as error:
+                    _refuse_unless_deleted(entry, error)
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    text, size = key.decode(_NAMES, _NAME_ERRORS), found.st_size
+                    yield StoredObject(uri_of(stem, text), text, size, _local_etag(found))
         else:
             open_folders.pop()
+
+
+_SLASH, _DOT = b"/."
+
+
+def _uri_of(stem: str, key: str) -> str:
+    return stem + key
+
+
+def _uri_of_quoted(stem: str, key: str) -> str:
+    return stem + quote(os.fsencode(key))
 
 
 _Identity: TypeAlias = tuple[int, int]
@@ -619,14 +630,9 @@ def _opened(
     return prefix, (*above, identity), iter(found)
 
 
-def _status(entry: os.DirEntry[bytes]) -> os.stat_result | None:
-    try:
-        return entry.stat()
-    except FileNotFoundError as error:
-        if entry.is_symlink():
-            _refuse_local(InputError, error, os.fsdecode(entry.path))
-        return None  # deleted since the folder was read
-    except OSError as error:
+def _refuse_unless_deleted(entry: os.DirEntry[bytes], error: OSError) -> None:
+    """Of a file that was deleted since its folder was read there is nothing to say."""
+    if not isinstance(error, FileNotFoundError) or entry.is_symlink():
         _refuse_local(InputError, error, os.fsdecode(entry.path))
 
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -88,9 +89,9 @@ def reading_digest(side: str, reading: Reading, *, keep_lines: bool) -> str:
 def hour_folders(objects: Iterable[Input], digest: str) -> list[HourFolder]:
     """The hour folders of a listing, in its order, for the reading of that digest."""
     found = []
-    for hour, listed in groupby(objects, lambda one: one.hour):
+    for hour, listed in groupby(objects, attrgetter("hour")):
         inside = tuple(listed)
-        lines = "".join([f"{one.uri}\t{one.size}\t{one.etag}\n" for one in inside])
+        lines = "".join([f"{uri}\t{size}\t{etag}\n" for uri, size, _, etag in inside])
         listing = xxhash.xxh3_128_hexdigest(lines.encode("utf-8", "surrogateescape"))
         found.append(HourFolder(hour, inside, f"{_stem(hour)}-{digest}-{listing}"))
     return found
