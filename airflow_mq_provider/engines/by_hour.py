@@ -326,8 +326,8 @@ class _Window:
 
     def came(self) -> NDArray[np.int32]:
         """In which hour the first label of each capture was collected; `NEVER` where there is none."""
-        # the last of these is what -1 finds
-        hours: NDArray[np.int32] = np.append(self.label_hours, np.int32(NEVER))[self.matches.first]
+        # the last of these is what -1 finds ("wrap" does not look first whether all are in bounds)
+        hours: NDArray[np.int32] = np.append(self.label_hours, np.int32(NEVER)).take(self.matches.first, mode="wrap")
         return hours
 
     def of_captures(self, name: str) -> NDArray[Any]:

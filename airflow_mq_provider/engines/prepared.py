@@ -30,6 +30,7 @@ from airflow_mq_provider.engines.hours import CAPTURES, CaptureHour, LabelHour, 
 from airflow_mq_provider.engines.task import LoadedHours, PreparedPlace
 from airflow_mq_provider.exceptions import InputError, OutputError
 from airflow_mq_provider.inputs import Input
+from airflow_mq_provider.quality.packing import packed, unpacked
 from airflow_mq_provider.quality.records import Reading
 from airflow_mq_provider.quality.states import BINARY, RejectedLine
 from airflow_mq_provider.storage import Storage, is_s3, join
@@ -40,8 +41,6 @@ Hour = TypeVar("Hour", CaptureHour, LabelHour)
 FORMAT: Final = 1
 """Of the bytes: raised with each change in `encoded` or in what `hours` puts into a column."""
 _MAGIC: Final = b"MQHOUR\r\n"
-_CHECKSUM: Final = 16
-_ALIGNED: Final = 8
 _READERS: Final = 8
 """Read at once, on S3."""
 _SWEPT: Final = timedelta(days=7)
@@ -117,55 +116,35 @@ def _stem(hour: str) -> str:
 
 
 def encoded(hour: CaptureHour | LabelHour, name: str) -> bytes:
-    """A prepared hour as bytes, which say of what folder and reading they are. Equal hours give equal bytes.
-
-    A line of JSON, then the columns, each starting at a multiple of eight, then a checksum of all that.
-    """
-    columns: list[tuple[str, str, int]] = []
-    parts: list[Any] = []
+    """A prepared hour as bytes, which say of what folder and reading they are. Equal hours give equal bytes."""
+    columns: dict[str, Any] = {}
     about: dict[str, Any] = {}
     for one in fields(hour):
         value = getattr(hour, one.name)
         if isinstance(value, np.ndarray):
-            little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-            columns.append((one.name, little.dtype.str, len(little)))
-            parts += [little, bytes(-little.nbytes % _ALIGNED)]
+            columns[one.name] = value
         elif isinstance(value, RejectedLines):
             about["reasons"] = value.reasons
             about["examples"] = [(line.file, line.line, line.reason, line.seen) for line in value.examples]
-            columns.append(("rejected", "|u1", len(value.lines)))
-            parts += [value.lines, bytes(-len(value.lines) % _ALIGNED)]
+            columns["rejected"] = value.lines
         else:
             about[one.name] = value
-    head = _MAGIC + msgspec.json.encode({"name": name, "columns": columns, **about}) + b"\n"
-    content = b"".join([head, bytes(-len(head) % _ALIGNED), *parts])
-    return content + xxhash.xxh3_128_digest(content)
+    return packed(_MAGIC, name, columns, about)
 
 
 def decoded(kind: type[Hour], data: bytes, name: str) -> Hour | None:
     """The hour of what `encoded` made for that name; None where the bytes are anything else. Columns are views of them."""
-    if not data.startswith(_MAGIC) or xxhash.xxh3_128_digest(memoryview(data)[:-_CHECKSUM]) != data[-_CHECKSUM:]:
+    found = unpacked(_MAGIC, data)
+    if found is None or found[0] != name:
         return None
+    _, columns, about = found
     try:
-        return _hour_of(kind, data, name)
-    except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
+        examples = tuple(RejectedLine(*one) for one in about.pop("examples"))
+        rejected = RejectedLines(about.pop("reasons"), examples, columns.pop("rejected").tobytes())
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in about.items()}
+        return kind(**(values | columns), rejected=rejected)
+    except (KeyError, TypeError):
         return None  # whole, and of another writer
-
-
-def _hour_of(kind: type[Hour], data: bytes, name: str) -> Hour | None:
-    end = data.index(b"\n", len(_MAGIC)) + 1
-    about = msgspec.json.decode(data[len(_MAGIC) : end])
-    if about.pop("name") != name:
-        return None
-    values: dict[str, Any] = {}
-    start = end + -end % _ALIGNED
-    for column, dtype, length in about.pop("columns"):
-        values[column] = found = np.frombuffer(data, dtype, length, start)
-        start += found.nbytes + -found.nbytes % _ALIGNED
-    examples = tuple(RejectedLine(*one) for one in about.pop("examples"))
-    values["rejected"] = RejectedLines(about.pop("reasons"), examples, values["rejected"].tobytes())
-    values |= {key: tuple(value) if isinstance(value, list) else value for key, value in about.items()}
-    return kind(**values)
 
 
 # --- where they lie -----------------------------------------------------------------------------------------------------

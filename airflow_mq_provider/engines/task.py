@@ -1,6 +1,6 @@
 """What an engine is asked to do, and how its results lie under a report prefix.
 
-``merged/part-NNNNN.npz`` holds the merged rows that the analysis needs, in columns. With `keep_merged` the merged
+``merged/part-NNNNN.rows`` holds the merged rows that the analysis needs, in columns. With `keep_merged` the merged
 records stand under the hour folder of their captures, ``merged/yyyy/mm/dd/hh/part-NNNNN…``: as ``.parquet`` (id, time,
 prediction, probability, label) or ``.jsonl`` (SageMaker's merged records: the captures verbatim with
 ``groundTruthData``). ``rejected.jsonl`` holds every rejected line (rules I4, O1).
@@ -38,7 +38,7 @@ from airflow_mq_provider.window import Window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROWS_SUFFIX = ".npz"
+ROWS_SUFFIX = ".rows"
 UNIT = 16 * 1024 * 1024
 """A worker takes objects of about so many bytes at a time."""
 PIECE = 4 * 1024 * 1024

@@ -29,6 +29,8 @@ def shown(value: object, length: int = SHOWN_LENGTH) -> Markup:
     character; cut after `length` characters, with an ellipsis.
     """
     text = str(value)
+    if len(text) <= length and text.isascii() and text.isprintable():
+        return Markup("<bdi>{}</bdi>").format(text)
     pieces: list[str] = []
     room = length
     marks = 0

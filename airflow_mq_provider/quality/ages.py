@@ -95,7 +95,7 @@ def label_ages(times: NDArray[np.int64], hours: NDArray[np.int32], as_of: dateti
 
 
 def _until(hours: NDArray[np.int64]) -> NDArray[np.intp]:
-    return _UNTIL[np.clip(hours, 0, AGES[-1])]
+    return _UNTIL.take(hours, mode="clip")
 
 
 def hour_number(folder: str) -> int:

@@ -7,11 +7,9 @@ may cut the work wherever they like. Each holds six tallies: the whole set (inde
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.quality.ages import LabelAges
+from airflow_mq_provider.quality.packing import packed, unpacked
 from airflow_mq_provider.quality.sums import exact_square_sums, exact_sums
 
 BINARY: Final = "BinaryClassification"
@@ -35,6 +34,7 @@ GRID_CELLS: Final = 4096
 SCORE_STEPS: Final = 1 << 16
 """Into so many equal steps from 0 to 1 probabilities are binned, where they are too many to be held one by one."""
 
+_ROWS: Final = b"MQROWS\r\n"
 _SAMPLE_LIMIT: Final = np.uint64(3277)  # of 4096: P = 0.80005
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -251,43 +251,28 @@ class MergedRows:
         return columns
 
     def to_bytes(self) -> bytes:
-        """The rows as one ``.npz`` file without pickled objects. Equal rows give equal bytes."""
-        about: dict[str, Any] = {"problem_type": self.problem_type, "classes": self.classes}
-        if self.segment is not None:
-            about["segments"] = self.segments
-        text = json.dumps(about).encode("ascii")
-        buffer = io.BytesIO()
-        np.savez(buffer, about=np.frombuffer(text, dtype=np.uint8), **self._columns())
-        return buffer.getvalue()
+        """The rows as one file (`packing`). Equal rows give equal bytes."""
+        about = {"classes": self.classes, "segments": self.segments}
+        return packed(_ROWS, self.problem_type, self._columns(), about)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MergedRows:
-        """Read what `to_bytes` wrote.
+        """Read what `to_bytes` wrote. Columns are views of it, and cannot be written to.
 
         Raises:
             InputError: ``data`` is not a whole file of merged rows.
         """
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as columns:
-                about = json.loads(columns["about"].tobytes())
-                return cls(
-                    problem_type=about["problem_type"],
-                    flags=columns["flags"],
-                    actual=columns["actual"],
-                    predicted=columns["predicted"],
-                    probability=columns.get("probability"),
-                    classes=tuple(about["classes"]),
-                    segment=columns.get("segment"),
-                    segments=tuple(about.get("segments", ())),
-                    weight=columns.get("weight"),
-                )
-        except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(
-                expected="merged rows as a run wrote them",
-                came=f"{len(data)} bytes that are none ({error})",
-                where="merged rows",
-                next_step="merge the window again",
-            ) from error
+        found = unpacked(_ROWS, data)
+        if found is not None:
+            problem_type, columns, about = found
+            with suppress(TypeError, KeyError):
+                return cls(problem_type, **columns, classes=tuple(about["classes"]), segments=tuple(about["segments"]))
+        raise InputError(
+            expected="merged rows as a run wrote them",
+            came=f"{len(data)} bytes that are none",
+            where="merged rows",
+            next_step="merge the window again",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -499,6 +484,8 @@ def _add_binary(states: Sequence[BinaryState]) -> BinaryState:
             where="adding states",
             next_step="analyze one monitor's parts at a time",
         )
+    if len(states) == 1 and states[0].weights is None:
+        return states[0]
     all_scores, all_tags = np.concatenate(scores), np.concatenate(tags)
     if all(state.weights is None for state in states):
         return BinaryState(confusion, all_scores, all_tags)

@@ -122,7 +122,7 @@ def test_binned_rows_take_the_place_of_the_exact_ones(
     counts = engine_named("spark").merge(task, Storage())
     parts = list(Storage().list(task.merged_uri))
     assert parts
-    assert all(one.key.endswith("-binned.npz") for one in parts)
+    assert all(one.key.endswith("-binned.rows") for one in parts)
     assert sum(MergedRows.from_bytes(Storage().read(one.uri)).records for one in parts) == counts.merge.matched
 
 

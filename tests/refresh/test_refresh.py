@@ -352,7 +352,7 @@ def test_stopped_at_any_change_and_repeated_a_refresh_gives_the_same(tmp_path: P
     refreshed(world)
     expected = timeless(world)
     # of a run that was killed when its report stood already; nobody's result, and the next run takes them away
-    leftovers = {"former.json", "merge.json", "part-00000.npz", "started"}
+    leftovers = {"former.json", "merge.json", "part-00000.rows", "started"}
     stops = 0
     while True:
         world = made()

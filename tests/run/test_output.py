@@ -225,7 +225,7 @@ def test_an_output_that_cannot_be_written_is_told(world: World) -> None:
 
 def test_rows_of_another_run_are_noticed(world: World) -> None:
     handover = run.merge(world.monitor(), world.window(), storage=world.storage)
-    world.storage.delete([join(world.prefix(), "merged/part-00000.npz")])
+    world.storage.delete([join(world.prefix(), "merged/part-00000.rows")])
     with pytest.raises(InputError, match="the 2 merged rows of the hand-over"):
         run.analyze(world.monitor(), world.window(), handover=handover, storage=world.storage)
 

@@ -67,7 +67,7 @@ write = Storage.write
 def write_and_die(self, uri, data):
     write(self, uri, data)
     name = next((one for one in ("killed", "interrupted", "orphaned") if f"/{{one}}/" in uri), None)
-    if name is None or not uri.endswith(".npz") or (MARKS / f"{{name}}-once").exists():
+    if name is None or not uri.endswith(".rows") or (MARKS / f"{{name}}-once").exists():
         return
     (MARKS / f"{{name}}-once").write_text(f"{{os.getpid()}} {{os.getppid()}}")
     if name == "orphaned":
