@@ -141,7 +141,9 @@ def decoded(kind: type[Hour], data: bytes, name: str) -> Hour | None:
     try:
         examples = tuple(RejectedLine(*one) for one in about.pop("examples"))
         rejected = RejectedLines(about.pop("reasons"), examples, columns.pop("rejected").tobytes())
-        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in about.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in about.items()
+        }
         return kind(**(values | columns), rejected=rejected)
     except (KeyError, TypeError):
         return None  # whole, and of another writer

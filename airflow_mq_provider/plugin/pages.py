@@ -16,8 +16,6 @@ from importlib.resources import files
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from markupsafe import Markup
-
 from airflow_mq_provider.plugin.history import RECENT, Judged, Missing, Monitor, Revision, Verdict
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import (
@@ -33,6 +31,7 @@ from airflow_mq_provider.publish.page import (
     terms,
 )
 from airflow_mq_provider.publish.text import (
+    Html,
     apart,
     count,
     duration,
@@ -61,7 +60,7 @@ ROWS: Final = 100
 """How many windows its table names."""
 
 _PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
-_NONE: Final = Markup('<span class="quiet">–</span>')
+_NONE: Final = Html('<span class="quiet">–</span>')
 _WORDS: Final = {
     COMPLETED: WITHIN,
     WITH_VIOLATIONS: result("bad", SMALL_CROSS, "worse"),
@@ -79,11 +78,11 @@ _ORDER: Final = {WITH_VIOLATIONS: 0, NOT_JUDGED: 1, COMPLETED: 3}
 
 
 @cache
-def _parts() -> tuple[Markup, Markup]:
+def _parts() -> tuple[Html, Html]:
     """Style and script, our own files."""
     package = files("airflow_mq_provider")
     style = (package / "publish/report.css").read_text("utf-8") + (package / "plugin/page.css").read_text("utf-8")
-    return Markup(style), Markup((package / "plugin/page.js").read_text("utf-8"))  # noqa: S704
+    return Html(style), Html((package / "plugin/page.js").read_text("utf-8"))  # noqa: S704 - our own files
 
 
 @cache
@@ -96,9 +95,9 @@ def policy() -> str:
     )
 
 
-def _document(title: str, body: Markup, kind: str = "") -> str:
+def _document(title: str, body: Html, kind: str = "") -> str:
     style, script = _parts()
-    return Markup(
+    return Html(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
         "<title>{}</title>\n<style>{}</style>\n<script>{}</script>\n</head>\n"
@@ -106,12 +105,12 @@ def _document(title: str, body: Markup, kind: str = "") -> str:
     ).format(title, style, script, kind, charts.SYMBOLS, body)
 
 
-def message(title: str, *told: Markup | str) -> str:
+def message(title: str, *told: Html | str) -> str:
     """A page that says why there is nothing to show."""
     return _document(
         title,
-        Markup('<header><p class="crumb"><a href="./">Model quality</a></p><h1>{}</h1>{}</header>').format(
-            title, joined(Markup("<p>{}</p>").format(one) for one in told)
+        Html('<header><p class="crumb"><a href="./">Model quality</a></p><h1>{}</h1>{}</header>').format(
+            title, joined(Html("<p>{}</p>").format(one) for one in told)
         ),
     )
 
@@ -132,13 +131,13 @@ def overview(monitors: Sequence[Monitor]) -> str:
         ("Monitor", ""), ("Last window", ""), ("Its verdict", ""), ("Metrics, run by run", ""), ("Label coverage", ""),
         ("Runs without a verdict", ""),
     )  # fmt: skip
-    body = Markup(
+    body = Html(
         '<header>\n<p class="quiet">{}</p>\n<h1 class="hidden">Model quality</h1>\n<p class="lead big">{}</p>\n</header>\n<main>\n{}\n{}\n</main>'
     ).format(
         f"Model quality · {count(len(monitors), 'monitor')}",
         _summary(monitors),
         table("Monitors", head, rows, "monitors"),
-        Markup(
+        Html(
             '<p class="legend"><span>{}last value, within its limit</span><span>{}beyond it</span>'
             '<span><svg class="key line spark" viewBox="0 0 24 12" aria-hidden="true"><path class="limit" d="M0 6H24"/></svg>limit</span>'
             "<span>Lines have the latest {} runs; each has its own scale.</span></p>"
@@ -147,10 +146,10 @@ def overview(monitors: Sequence[Monitor]) -> str:
     return _document("Model quality", body)
 
 
-def _key(kind: str, shape: str) -> Markup:
-    return Markup(
-        '<svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><use class="{}" href="#{}"/></svg>'
-    ).format(kind, shape)
+def _key(kind: str, shape: str) -> Html:
+    return Html('<svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><use class="{}" href="#{}"/></svg>').format(
+        kind, shape
+    )
 
 
 def _urgency(monitor: Monitor) -> tuple[int, str]:
@@ -158,12 +157,12 @@ def _urgency(monitor: Monitor) -> tuple[int, str]:
     return (min(status, 2) if monitor.missing.any else status, monitor.name)
 
 
-def _summary(monitors: Sequence[Monitor]) -> Markup:
+def _summary(monitors: Sequence[Monitor]) -> Html:
     of_status = {
         status: sum(one.last is not None and one.last.now.status == status for one in monitors) for status in _WORDS
     }
     told = [
-        Markup('<span class="{}">{}</span> {}').format(kind, f"{of_status[status]:,}", words)
+        Html('<span class="{}">{}</span> {}').format(kind, f"{of_status[status]:,}", words)
         for status, kind, words in (
             (WITH_VIOLATIONS, "bad", "worse than constraints"),
             (NOT_JUDGED, "unsure", "not judged"),
@@ -173,24 +172,24 @@ def _summary(monitors: Sequence[Monitor]) -> Markup:
     ]
     owing = sum(one.missing.any for one in monitors)
     if owing:
-        told.append(Markup('<span class="unsure">{}</span> with runs missing').format(f"{owing:,}"))
-    return joined(told, ", ") if told else Markup("No window has been judged yet")
+        told.append(Html('<span class="unsure">{}</span> with runs missing').format(f"{owing:,}"))
+    return joined(told, ", ") if told else Html("No window has been judged yet")
 
 
-def _row(monitor: Monitor) -> Markup:
+def _row(monitor: Monitor) -> Html:
     last = monitor.last
-    link = Markup('<a href="{}">{}</a>').format(_address(monitor.name), shown(monitor.name))
+    link = Html('<a href="{}">{}</a>').format(_address(monitor.name), shown(monitor.name))
     if last is None:
-        cells = [_NONE, Markup('<span class="quiet">no run yet</span>'), _NONE, _NONE]
-        kind = Markup()
+        cells = [_NONE, Html('<span class="quiet">no run yet</span>'), _NONE, _NONE]
+        kind = Html()
     else:
         now = last.now
-        kind = Markup("<small>{}</small>").format(_PROBLEMS[now.problem_type])
+        kind = Html("<small>{}</small>").format(_PROBLEMS[now.problem_type])
         cells = [
-            Markup("{}<small>to {}</small>").format(_time(now.start), _time(now.end)),
-            Markup('<span class="result">{}</span>{}').format(_word(now), _beyond(now)),
+            Html("{}<small>to {}</small>").format(_time(now.start), _time(now.end)),
+            Html('<span class="result">{}</span>{}').format(_word(now), _beyond(now)),
             _lines(monitor),
-            Markup("{}{}<small>{}</small>").format(
+            Html("{}{}<small>{}</small>").format(
                 percent(now.coverage),
                 charts.meter(now.coverage) if now.coverage is not None else "",
                 "records not counted" if now.records is None else count(now.records, "record"),
@@ -198,18 +197,18 @@ def _row(monitor: Monitor) -> Markup:
         ]
     body = [*cells, _owed(monitor.missing)]
     classes = ["", "", "", "coverage", ""]
-    return Markup('<tr><th scope="row">{}{}</th>{}</tr>').format(
+    return Html('<tr><th scope="row">{}{}</th>{}</tr>').format(
         link,
         kind,
-        joined(Markup('<td class="{}">{}</td>').format(one, cell) for one, cell in zip(classes, body, strict=True)),
+        joined(Html('<td class="{}">{}</td>').format(one, cell) for one, cell in zip(classes, body, strict=True)),
     )
 
 
-def _word(now: Verdict | Revision) -> Markup:
+def _word(now: Verdict | Revision) -> Html:
     """The status, as a sign and in words."""
     if now.status == COMPLETED and now.violations:
         return WITHIN_NOISE
-    return _WORDS.get(now.status, Markup("{}").format(now.status))
+    return _WORDS.get(now.status, Html("{}").format(now.status))
 
 
 def _far(now: Verdict, metric: str) -> str:
@@ -220,16 +219,16 @@ def _far(now: Verdict, metric: str) -> str:
     return f", {far}" if far else ""
 
 
-def _beyond(now: Verdict) -> Markup:
+def _beyond(now: Verdict) -> Html:
     if now.violations:
         judged = sum(name in now.metrics and not math.isnan(now.metrics[name]) for name in now.constraints)
-        return Markup("<small>{} of {}</small>").format(len(now.violations), count(judged, "metric"))
-    return Markup("<small>{}</small>").format(shown(now.reason, 80)) if now.status == NOT_JUDGED else Markup()
+        return Html("<small>{} of {}</small>").format(len(now.violations), count(judged, "metric"))
+    return Html("<small>{}</small>").format(shown(now.reason, 80)) if now.status == NOT_JUDGED else Html()
 
 
-def _owed(missing: Missing) -> Markup:
+def _owed(missing: Missing) -> Html:
     told = [
-        Markup('<span class="{}">{} {}</span>').format(kind, f"{runs:,}", word)
+        Html('<span class="{}">{} {}</span>').format(kind, f"{runs:,}", word)
         for runs, kind, word in (
             (missing.failed, "bad", "failed"),
             (missing.unfinished, "unsure", "not finished"),
@@ -238,11 +237,11 @@ def _owed(missing: Missing) -> Markup:
         if runs
     ]
     if missing.paused:
-        told.append(Markup('<span class="quiet">paused</span>'))
-    return joined(told, Markup("<br>")) if told else _NONE
+        told.append(Html('<span class="quiet">paused</span>'))
+    return joined(told, Html("<br>")) if told else _NONE
 
 
-def _lines(monitor: Monitor) -> Markup:
+def _lines(monitor: Monitor) -> Html:
     pieces = []
     for metric in monitor.headlines:
         values = [one.now.metrics.get(metric, math.nan) for one in monitor.windows[-RECENT:]]
@@ -250,11 +249,11 @@ def _lines(monitor: Monitor) -> Markup:
         constraint, beyond = now.constraints.get(metric), metric in now.violations
         limit = constraint.threshold if constraint else None
         pieces.append(
-            Markup('<div class="{}"><p>{}<b>{}</b></p>{}</div>').format(
+            Html('<div class="{}"><p>{}<b>{}</b></p>{}</div>').format(
                 "bad" if beyond else "", name(metric), number(values[-1]), charts.spark(values, limit, beyond)
             )
         )
-    return Markup('<div class="lines">{}</div>').format(joined(pieces))
+    return Html('<div class="lines">{}</div>').format(joined(pieces))
 
 
 # --- one monitor ------------------------------------------------------------------------------------------------------
@@ -271,9 +270,9 @@ def metrics_shown(monitor: Monitor) -> list[str]:
 
 def monitor_page(monitor: Monitor, metric: str, runs: int) -> str:
     """A monitor over time: the chosen metric large, the others small, and every window."""
-    head = Markup('<p class="crumb"><a href="./">Model quality</a></p>\n<h1>{}</h1>').format(shown(monitor.name))
+    head = Html('<p class="crumb"><a href="./">Model quality</a></p>\n<h1>{}</h1>').format(shown(monitor.name))
     if monitor.last is None:
-        told = Markup("<header>{}<p>No run yet. Runs without a verdict: {}</p></header>").format(
+        told = Html("<header>{}<p>No run yet. Runs without a verdict: {}</p></header>").format(
             head, _owed(monitor.missing)
         )
         return _document(f"{monitor.name}: model quality", told)
@@ -284,13 +283,13 @@ def monitor_page(monitor: Monitor, metric: str, runs: int) -> str:
         _arrival(monitor),
         _windows(monitor, metric),
     ]
-    body = Markup("<header>\n{}\n{}\n{}\n</header>\n<main>\n{}\n</main>").format(
+    body = Html("<header>\n{}\n{}\n{}\n</header>\n<main>\n{}\n</main>").format(
         head, _lead(now), _facts(monitor, now), joined(sections, "\n")
     )
     return _document(f"{monitor.name}: model quality", body)
 
 
-def _lead(now: Verdict) -> Markup:
+def _lead(now: Verdict) -> Html:
     if now.violations:
         told = []
         for metric in metrics_of(now.problem_type):
@@ -299,69 +298,65 @@ def _lead(now: Verdict) -> Markup:
                 value, bound = apart(now.metrics.get(metric, math.nan), limit.threshold)
                 word = "at most" if limit.comparison_operator == GREATER else "at least"
                 told.append(
-                    Markup("<strong>{}</strong> {}, limit {} {}{}").format(
-                        metric, value, word, bound, _far(now, metric)
-                    )
+                    Html("<strong>{}</strong> {}, limit {} {}{}").format(metric, value, word, bound, _far(now, metric))
                 )
-        more = Markup("; and {} more").format(len(told) - 3) if len(told) > 3 else Markup()
+        more = Html("; and {} more").format(len(told) - 3) if len(told) > 3 else Html()
         kind, lead = (
             ("good", "Within noise of its constraints")
             if now.status == COMPLETED
             else ("bad", "Worse than its constraints")
         )
-        return Markup('<p class="lead big"><span class="{}">{}</span></p><p>{}{}</p>').format(
+        return Html('<p class="lead big"><span class="{}">{}</span></p><p>{}{}</p>').format(
             kind, lead, joined(told[:3], "; "), more
         )
     if now.status == NOT_JUDGED:
-        return Markup('<p class="lead big"><span class="unsure">Not judged</span></p><p>{}</p>').format(
-            shown(now.reason)
-        )
-    return Markup('<p class="lead big"><span class="good">Within its constraints</span></p>')
+        return Html('<p class="lead big"><span class="unsure">Not judged</span></p><p>{}</p>').format(shown(now.reason))
+    return Html('<p class="lead big"><span class="good">Within its constraints</span></p>')
 
 
-def _facts(monitor: Monitor, now: Verdict) -> Markup:
+def _facts(monitor: Monitor, now: Verdict) -> Html:
     facts = [
-        ("Last window", Markup("{} to {}").format(_time(now.start), _time(now.end))),
-        ("Label coverage", Markup("{}, labels as of {}").format(percent(now.coverage), moment(now.as_of))),
+        ("Last window", Html("{} to {}").format(_time(now.start), _time(now.end))),
+        ("Label coverage", Html("{}, labels as of {}").format(percent(now.coverage), moment(now.as_of))),
         ("Records judged", _judged_of(now)),
         ("Runs without a verdict", _owed(monitor.missing)),
-        ("See", Markup("{} · {}").format(_report(now, "report"), _run(now, "run in Airflow"))),
+        ("See", Html("{} · {}").format(_report(now, "report"), _run(now, "run in Airflow"))),
     ]
-    return Markup('<dl class="pairs">{}</dl>').format(terms(facts))
+    return Html('<dl class="pairs">{}</dl>').format(terms(facts))
 
 
-def _judged_of(now: Verdict) -> Markup | str:
+def _judged_of(now: Verdict) -> Html | str:
     if now.records is None:
         return _NONE
     return f"{now.records:,}" if now.captures is None else f"{now.records:,} of {count(now.captures, 'capture')}"
 
 
-def _over_time(monitor: Monitor, metric: str, runs: int) -> Markup:
+def _over_time(monitor: Monitor, metric: str, runs: int) -> Html:
     choices = [
-        Markup("<strong>{}</strong>").format(one)
+        Html("<strong>{}</strong>").format(one)
         if one == metric
-        else Markup('<a href="{}">{}</a>').format(_address(monitor.name, one, runs), one)
+        else Html('<a href="{}">{}</a>').format(_address(monitor.name, one, runs), one)
         for one in metrics_shown(monitor)
     ]
     ranges = [
-        Markup("<strong>{}</strong>").format(f"{one:,}")
+        Html("<strong>{}</strong>").format(f"{one:,}")
         if one == runs
-        else Markup('<a href="{}">{}</a>').format(_address(monitor.name, metric, one), f"{one:,}")
+        else Html('<a href="{}">{}</a>').format(_address(monitor.name, metric, one), f"{one:,}")
         for one in RANGES
     ]
     picture = _history(monitor.windows, metric)
     return section(
         "over-time",
         f"{metric} over time",
-        Markup('<nav class="choose" aria-label="Metric"><span>Metric</span>{}</nav>').format(joined(choices)),
-        Markup('<nav class="choose" aria-label="Range"><span>Latest runs</span>{}</nav>').format(joined(ranges)),
-        Markup('<div class="history">{}</div>').format(picture)
+        Html('<nav class="choose" aria-label="Metric"><span>Metric</span>{}</nav>').format(joined(choices)),
+        Html('<nav class="choose" aria-label="Range"><span>Latest runs</span>{}</nav>').format(joined(ranges)),
+        Html('<div class="history">{}</div>').format(picture)
         if picture
-        else Markup('<p class="quiet">No window of the schedule has a value of this metric.</p>'),
+        else Html('<p class="quiet">No window of the schedule has a value of this metric.</p>'),
     )
 
 
-def _history(windows: Sequence[Judged], metric: str) -> Markup | None:
+def _history(windows: Sequence[Judged], metric: str) -> Html | None:
     """A metric by scheduled time, with its limit, its deviation, what was beyond and what was revised."""
     points = [(one, one.now.metrics.get(metric, math.nan)) for one in windows]
     seen = [value for _, value in points if math.isfinite(value)]
@@ -398,7 +393,7 @@ def _history(windows: Sequence[Judged], metric: str) -> Markup | None:
     )
     parts = [
         charts.axes(frame, _time_ticks(first, last), charts.ticks(*frame.y), ("scheduled time, UTC", metric)),
-        charts.band(frame, "deviation", spread) if len(spread) > 1 else Markup(),
+        charts.band(frame, "deviation", spread) if len(spread) > 1 else Html(),
     ]
     for piece in charts.unbroken(limits):
         # a single window still has its limit to be seen
@@ -415,7 +410,7 @@ def _history(windows: Sequence[Judged], metric: str) -> Markup | None:
         beyond = metric in one.now.violations
         if math.isfinite(value) and (dots or beyond or one.before):
             parts.append(_point(frame, at, value, one, metric))
-    legend = Markup(
+    legend = Html(
         '<p class="legend"><span>{}within its limit</span><span>{}beyond it</span>'
         '<span><svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><circle class="unjudged" r="4"/></svg>not judged</span>'
         '<span><svg class="key" viewBox="-6 -6 12 12" aria-hidden="true"><circle class="revised" r="4"/></svg>before it was run again</span>'
@@ -429,7 +424,7 @@ def _history(windows: Sequence[Judged], metric: str) -> Markup | None:
     return figure("history", f"{metric}, window by window", charts.drawing(frame, "history", *parts), told, legend)
 
 
-def _point(frame: charts.Frame, at: float, value: float, one: Judged, metric: str) -> Markup:
+def _point(frame: charts.Frame, at: float, value: float, one: Judged, metric: str) -> Html:
     now = one.now
     limit = now.constraints.get(metric)
     told = f"{format_time(now.scheduled)}: {number(value)}" + (f", limit {number(limit.threshold)}" if limit else "")
@@ -439,7 +434,7 @@ def _point(frame: charts.Frame, at: float, value: float, one: Judged, metric: st
         mark = charts.dot(frame, "unjudged", at, value, f"{told}, not judged", 4)
     else:
         mark = charts.symbol(frame, "inside", at, value, "disc", told)
-    return Markup('<a href="{}" aria-label="{}">{}</a>').format(_report_address(now), told, mark)
+    return Html('<a href="{}" aria-label="{}">{}</a>').format(_report_address(now), told, mark)
 
 
 def _time_ticks(first: float, last: float) -> list[tuple[float, str]]:
@@ -454,7 +449,7 @@ def _time_ticks(first: float, last: float) -> list[tuple[float, str]]:
     return ticks or [(first, f"{datetime.fromtimestamp(first, tz=UTC):%Y-%m-%d %H:%M}")]
 
 
-def _others(monitor: Monitor, metric: str, runs: int) -> Markup:
+def _others(monitor: Monitor, metric: str, runs: int) -> Html:
     figures = []
     now = monitor.windows[-1].now if monitor.windows else None
     for one in metrics_shown(monitor):
@@ -463,7 +458,7 @@ def _others(monitor: Monitor, metric: str, runs: int) -> Markup:
         values = [judged.now.metrics.get(one, math.nan) for judged in monitor.windows]
         constraint, beyond = now.constraints.get(one), one in now.violations
         figures.append(
-            Markup('<div><h3><a href="{}">{}</a><span class="{}">{}</span></h3>{}</div>').format(
+            Html('<div><h3><a href="{}">{}</a><span class="{}">{}</span></h3>{}</div>').format(
                 _address(monitor.name, one, runs), name(one), "bad" if beyond else "", number(values[-1]),
                 charts.spark(values, constraint.threshold if constraint else None, beyond),
             )
@@ -472,18 +467,18 @@ def _others(monitor: Monitor, metric: str, runs: int) -> Markup:
     if coverage:
         last = monitor.windows[-1].now.coverage
         figures.append(
-            Markup("<div><h3>label coverage<span>{}</span></h3>{}</div>").format(
+            Html("<div><h3>label coverage<span>{}</span></h3>{}</div>").format(
                 percent(last), charts.spark(coverage, None, beyond=False)
             )
         )
-    return section("others", "Everything else", Markup('<div class="charts several">{}</div>').format(joined(figures)))
+    return section("others", "Everything else", Html('<div class="charts several">{}</div>').format(joined(figures)))
 
 
-def _arrival(monitor: Monitor) -> Markup:
+def _arrival(monitor: Monitor) -> Html:
     """How coverage grows with the age of labels, and the offsets that would have seen most of them."""
     found = monitor.arrival
     if found is None or monitor.last is None:
-        return Markup()
+        return Html()
     points = [(0.0, 0.0), *((age / 24, coverage) for age, coverage in found.curve)]
     shares = [(share, found.age_of(share)) for share in PROPOSED]
     end = points[-1][0]
@@ -505,7 +500,7 @@ def _arrival(monitor: Monitor) -> Markup:
     ]
     window = monitor.last.now
     rows = [
-        Markup('<tr><th scope="row">{}</th><td>{}</td><td><code>{}</code></td><td><code>{}</code></td></tr>').format(
+        Html('<tr><th scope="row">{}</th><td>{}</td><td><code>{}</code></td><td><code>{}</code></td></tr>').format(
             percent(share), _age(age), *proposed_offsets(age, window.end - window.start)
         )
         for share, age in shares
@@ -520,7 +515,7 @@ def _arrival(monitor: Monitor) -> Markup:
     return section(
         "label-age",
         "How late labels come",
-        Markup('<div class="history narrow">{}</div>').format(
+        Html('<div class="history narrow">{}</div>').format(
             figure("arrival", "Coverage by the age of labels", drawn, told)
         ),
         table("Offsets that would have seen most labels", head, rows, "offsets"),
@@ -531,7 +526,7 @@ def _age(hours: int) -> str:
     return duration(timedelta(hours=hours))
 
 
-def _windows(monitor: Monitor, metric: str) -> Markup:
+def _windows(monitor: Monitor, metric: str) -> Html:
     newest = sorted(
         (*monitor.windows, *monitor.explicit), key=lambda one: (one.now.scheduled, one.now.start), reverse=True
     )
@@ -540,13 +535,13 @@ def _windows(monitor: Monitor, metric: str) -> Markup:
         ("Scheduled time", ""), ("Window", ""), ("Verdict", ""), (metric, "n"), ("Limit", "n"), ("Coverage", "n"),
         ("Records", "n"), ("Before it was run again", ""), ("See", ""),
     )  # fmt: skip
-    more = Markup()
+    more = Html()
     if len(newest) > ROWS:
-        more = Markup('<p class="quiet">The newest {} of {}.</p>').format(ROWS, count(len(newest), "window"))
+        more = Html('<p class="quiet">The newest {} of {}.</p>').format(ROWS, count(len(newest), "window"))
     return section("windows", "Windows", more, table("Windows, newest first", head, rows, "runs"))
 
 
-def _window_row(one: Judged, metric: str) -> Markup:
+def _window_row(one: Judged, metric: str) -> Html:
     now = one.now
     value, deviation = now.metrics.get(metric, math.nan), now.deviations.get(metric, math.nan)
     limit = now.constraints.get(metric)
@@ -555,31 +550,31 @@ def _window_row(one: Judged, metric: str) -> Markup:
         if limit is None
         else (
             apart(value, limit.threshold)[0],
-            Markup("{}&nbsp;{}").format(
+            Html("{}&nbsp;{}").format(
                 "≤" if limit.comparison_operator == GREATER else "≥", apart(value, limit.threshold)[1]
             ),
         )
     )
-    spread = Markup('<span class="sd"> ± {}</span>').format(number(deviation)) if math.isfinite(deviation) else ""
-    tag = Markup(' <span class="tag">given by params</span>') if now.explicit else Markup()
+    spread = Html('<span class="sd"> ± {}</span>').format(number(deviation)) if math.isfinite(deviation) else ""
+    tag = Html(' <span class="tag">given by params</span>') if now.explicit else Html()
     cells = [
-        ("", Markup("{}{}").format(_time(now.scheduled), tag)),
-        ("", Markup("{}<small>{}</small>").format(_time(now.start), duration(now.end - now.start))),
+        ("", Html("{}{}").format(_time(now.scheduled), tag)),
+        ("", Html("{}<small>{}</small>").format(_time(now.start), duration(now.end - now.start))),
         ("result", _word(now)),
-        ("n", Markup("{}{}").format(text, spread)),
+        ("n", Html("{}{}").format(text, spread)),
         ("n", bound),
         ("n", percent(now.coverage)),
         ("n", _NONE if now.records is None else f"{now.records:,}"),
         ("", _revisions(one, metric)),
-        ("short", Markup("{} · {}").format(_report(now, "report"), _run(now, "run"))),
+        ("short", Html("{} · {}").format(_report(now, "report"), _run(now, "run"))),
     ]
-    return Markup("<tr{}>{}</tr>").format(
-        Markup(' class="violated"') if now.status == WITH_VIOLATIONS else "",
-        joined(Markup('<td class="{}">{}</td>').format(kind, cell) for kind, cell in cells),
+    return Html("<tr{}>{}</tr>").format(
+        Html(' class="violated"') if now.status == WITH_VIOLATIONS else "",
+        joined(Html('<td class="{}">{}</td>').format(kind, cell) for kind, cell in cells),
     )
 
 
-def _revisions(one: Judged, metric: str) -> Markup:
+def _revisions(one: Judged, metric: str) -> Html:
     """What was said of a window before: by the events, and by the latest report where theirs is not among them."""
     revision = one.now.revision
     formers: list[Verdict | Revision] = list(one.before)
@@ -588,7 +583,7 @@ def _revisions(one: Judged, metric: str) -> Markup:
     if not formers:
         return _NONE
     told = [
-        Markup('<span class="result">{}</span> {}, {} labelled<small>labels as of {}</small>').format(
+        Html('<span class="result">{}</span> {}, {} labelled<small>labels as of {}</small>').format(
             _word(before),
             number(before.metrics[metric]) if metric in before.metrics else "",
             percent(before.coverage),
@@ -598,8 +593,8 @@ def _revisions(one: Judged, metric: str) -> Markup:
     ]
     if revision is not None:
         why = ", ".join(_WHY.get(code, code) for code in revision.why)
-        told.append(Markup("<small>revision {}: {}</small>").format(revision.number, why))
-    return joined(Markup("<div>{}</div>").format(one) for one in told)
+        told.append(Html("<small>revision {}: {}</small>").format(revision.number, why))
+    return joined(Html("<div>{}</div>").format(one) for one in told)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
@@ -614,15 +609,15 @@ def run_page(verdicts: Mapping[str, Verdict], chosen: str) -> str:
     """The tab of a DAG run: the report of a monitor, and the way to the others, the worst first, and to the history."""
     now = verdicts[chosen]
     others = [
-        Markup('<a href="run?{}"{}>{}</a>').format(
+        Html('<a href="run?{}"{}>{}</a>').format(
             urlencode({"dag_id": verdicts[monitor].dag_id, "run_id": verdicts[monitor].run_id, "monitor": monitor}),
-            Markup(' class="bad"') if verdicts[monitor].status == WITH_VIOLATIONS else "",
+            Html(' class="bad"') if verdicts[monitor].status == WITH_VIOLATIONS else "",
             shown(monitor),
         )
         for monitor in worst_first(verdicts)
         if monitor != chosen
     ]
-    bar = Markup(
+    bar = Html(
         '<nav class="bar" aria-label="Report"><strong>{}</strong><span class="result">{}</span>'
         '<a href="{}">over time</a><a href="{}">report alone</a>{}</nav>'
     ).format(
@@ -632,17 +627,17 @@ def run_page(verdicts: Mapping[str, Verdict], chosen: str) -> str:
         _report_address(now),
         _also_judged(others),
     )
-    frame = Markup('<iframe title="Report of {}" src="{}"></iframe>').format(chosen, _report_address(now))
-    return _document(f"{chosen}: report", Markup("{}\n{}").format(bar, frame), "whole")
+    frame = Html('<iframe title="Report of {}" src="{}"></iframe>').format(chosen, _report_address(now))
+    return _document(f"{chosen}: report", Html("{}\n{}").format(bar, frame), "whole")
 
 
-def _also_judged(others: Sequence[Markup]) -> Markup:
+def _also_judged(others: Sequence[Html]) -> Html:
     """The way to the other monitors of a run; those of a fleet are too many to stand above its report."""
     if len(others) > BESIDE:
-        return Markup("<details><summary>also judged: {}</summary><p>{}</p></details>").format(
+        return Html("<details><summary>also judged: {}</summary><p>{}</p></details>").format(
             count(len(others), "monitor"), joined(others, ", ")
         )
-    return Markup("<span>also judged: {}</span>").format(joined(others, ", ")) if others else Markup("")
+    return Html("<span>also judged: {}</span>").format(joined(others, ", ")) if others else Html("")
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------
@@ -657,15 +652,15 @@ def _report_address(now: Verdict) -> str:
     return f"report?event={now.event}"
 
 
-def _report(now: Verdict, told: str) -> Markup:
-    return Markup('<a href="{}">{}</a>').format(_report_address(now), told)
+def _report(now: Verdict, told: str) -> Html:
+    return Html('<a href="{}">{}</a>').format(_report_address(now), told)
 
 
-def _run(now: Verdict, told: str) -> Markup:
-    return Markup('<a data-airflow href="../dags/{}/runs/{}">{}</a>').format(
+def _run(now: Verdict, told: str) -> Html:
+    return Html('<a data-airflow href="../dags/{}/runs/{}">{}</a>').format(
         quote(now.dag_id, safe=""), quote(now.run_id, safe=""), told
     )
 
 
-def _time(time: datetime) -> Markup:
+def _time(time: datetime) -> Html:
     return moment(format_time(time))

@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from markupsafe import Markup
-
-from airflow_mq_provider.publish.text import joined
+from airflow_mq_provider.publish.text import Html, joined
 
 WIDTH: Final = 360
 SHADES: Final = 5
@@ -72,11 +70,11 @@ def _share(value: float, low: float, high: float) -> float:
     return (value - low) / (high - low)
 
 
-def drawing(frame: Frame, name: str, *parts: Markup) -> Markup:
+def drawing(frame: Frame, name: str, *parts: Html) -> Html:
     """A chart; the figure's heading (id ``name``) and caption (id ``name-text``) tell what it shows."""
-    return Markup(
-        '<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}" aria-describedby="{}-text">{}</svg>'
-    ).format(frame.width, frame.height, name, name, joined(parts))
+    return Html('<svg viewBox="0 0 {} {}" role="img" aria-labelledby="{}" aria-describedby="{}-text">{}</svg>').format(
+        frame.width, frame.height, name, name, joined(parts)
+    )
 
 
 def axes(
@@ -84,7 +82,7 @@ def axes(
     across: Sequence[tuple[float, str]],
     up: Sequence[tuple[float, str]],
     names: tuple[str, str],
-) -> Markup:
+) -> Html:
     """Fine lines at the ticks, their texts, and the names of both axes."""
     bottom, middle = frame.height - frame.bottom, (frame.left + frame.width - frame.right) / 2
     grid = "".join(
@@ -92,80 +90,78 @@ def axes(
         + [f"M{frame.left} {_at(frame.up(value))}H{frame.width - frame.right}" for value, _ in up]
     )
     texts = [
-        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(_at(frame.across(value)), bottom + 16, text)
+        Html('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(_at(frame.across(value)), bottom + 16, text)
         for value, text in across
     ] + [
-        Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(frame.left - 6, _at(frame.up(value) + 4), text)
+        Html('<text x="{}" y="{}" text-anchor="end">{}</text>').format(frame.left - 6, _at(frame.up(value) + 4), text)
         for value, text in up
     ]
-    return Markup(
+    return Html(
         '<path class="grid" d="{}"/>{}<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>'
         '<text class="name" transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>'
     ).format(grid, joined(texts), _at(middle), frame.height - 8, names[0], _at((frame.top + bottom) / 2), names[1])
 
 
-def line(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Markup:
+def line(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Html:
     """A line through points."""
-    return Markup('<path class="{}" d="{}"/>').format(kind, frame.path(points))
+    return Html('<path class="{}" d="{}"/>').format(kind, frame.path(points))
 
 
-def band(frame: Frame, kind: str, spans: Sequence[tuple[float, float, float]]) -> Markup:
+def band(frame: Frame, kind: str, spans: Sequence[tuple[float, float, float]]) -> Html:
     """What lies between two lines: where, from, to."""
     if not spans:
-        return Markup()
+        return Html()
     outline = [(x, high) for x, _, high in spans] + [(x, low) for x, low, _ in reversed(spans)]
-    return Markup('<path class="{}" d="{}z"/>').format(kind, frame.path(outline))
+    return Html('<path class="{}" d="{}z"/>').format(kind, frame.path(outline))
 
 
-def symbol(frame: Frame, kind: str, x: float, y: float, shape: str, told: str) -> Markup:
+def symbol(frame: Frame, kind: str, x: float, y: float, shape: str, told: str) -> Html:
     """One of `SYMBOLS` at a point, with what it tells when it is pointed at."""
-    return Markup('<use class="{}" href="#{}" x="{}" y="{}"><title>{}</title></use>').format(
+    return Html('<use class="{}" href="#{}" x="{}" y="{}"><title>{}</title></use>').format(
         kind, shape, _at(frame.across(x)), _at(frame.up(y)), told
     )
 
 
-def area(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Markup:
+def area(frame: Frame, kind: str, points: Sequence[tuple[float, float]]) -> Html:
     """What lies between a line and the horizontal axis."""
     closed = [(points[0][0], frame.y[0]), *points, (points[-1][0], frame.y[0])]
-    return Markup('<path class="{}" d="{}z"/>').format(kind, frame.path(closed))
+    return Html('<path class="{}" d="{}z"/>').format(kind, frame.path(closed))
 
 
-def bars(frame: Frame, kind: str, heights: Sequence[tuple[float, float, float]]) -> Markup:
+def bars(frame: Frame, kind: str, heights: Sequence[tuple[float, float, float]]) -> Html:
     """Bars from zero, up or down: from, to, height. Those without height are left out."""
     boxes = "".join(frame.box((left, right), (0.0, height)) for left, right, height in heights if height)
-    return Markup('<path class="{}" d="{}"/>').format(kind, boxes) if boxes else Markup()
+    return Html('<path class="{}" d="{}"/>').format(kind, boxes) if boxes else Html()
 
 
-def whiskers(frame: Frame, kind: str, spans: Sequence[tuple[float, float, float]]) -> Markup:
+def whiskers(frame: Frame, kind: str, spans: Sequence[tuple[float, float, float]]) -> Html:
     """Vertical spans with feet: where, from, to."""
     pieces = []
     for x, low, high in spans:
         at, bottom, top = frame.across(x), _at(frame.up(low)), _at(frame.up(high))
         left, right = _at(at - 4), _at(at + 4)
         pieces.append(f"M{_at(at)} {bottom}V{top}M{left} {bottom}H{right}M{left} {top}H{right}")
-    return Markup('<path class="{}" d="{}"/>').format(kind, "".join(pieces))
+    return Html('<path class="{}" d="{}"/>').format(kind, "".join(pieces))
 
 
-def dot(frame: Frame, kind: str, x: float, y: float, told: str, size: float = 5) -> Markup:
+def dot(frame: Frame, kind: str, x: float, y: float, told: str, size: float = 5) -> Html:
     """A point with what it tells when it is pointed at."""
-    return Markup('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
+    return Html('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
         kind, _at(frame.across(x)), _at(frame.up(y)), _at(size), told
     )
 
 
-def upright(frame: Frame, kind: str, x: float, told: str) -> Markup:
+def upright(frame: Frame, kind: str, x: float, told: str) -> Html:
     """A vertical line through the field, named at its top."""
     at = frame.across(x)
     anchor = "start" if _share(x, *frame.x) < 0.7 else "end"
-    return Markup('<path class="{}" d="M{} {}V{}"/><text class="mark" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+    return Html('<path class="{}" d="M{} {}V{}"/><text class="mark" x="{}" y="{}" text-anchor="{}">{}</text>').format(
         kind, _at(at), frame.top, frame.height - frame.bottom,
         _at(at + (5 if anchor == "start" else -5)), frame.top + 11, anchor, told,
     )  # fmt: skip
 
 
-def squares(
-    frame: Frame, side: float, cells: Sequence[tuple[float, float, int]]
-) -> tuple[Markup, list[tuple[int, int]]]:
+def squares(frame: Frame, side: float, cells: Sequence[tuple[float, float, int]]) -> tuple[Html, list[tuple[int, int]]]:
     """Cells by where their lower left corners lie, shaded by their rows; and from and up to how many each shade goes."""
     most = max((rows for _, _, rows in cells), default=0)
     # steps of equal ratio: few rows can be seen beside many
@@ -175,7 +171,7 @@ def squares(
     for shade, (low, high) in enumerate(ranges):
         boxes = "".join(frame.box((x, x + side), (y, y + side)) for x, y, rows in cells if low <= rows <= high)
         if boxes:
-            drawn.append(Markup('<path class="shade{}" d="{}"/>').format(_shade(shade, len(ranges)), boxes))
+            drawn.append(Html('<path class="shade{}" d="{}"/>').format(_shade(shade, len(ranges)), boxes))
     return joined(drawn), ranges
 
 
@@ -183,15 +179,15 @@ def _shade(step: int, steps: int) -> int:
     return SHADES if steps == 1 else 1 + round(step * (SHADES - 1) / (steps - 1))
 
 
-def shades(ranges: Sequence[tuple[int, int]]) -> Markup:
+def shades(ranges: Sequence[tuple[int, int]]) -> Html:
     """What each shade of `squares` stands for."""
     keys = [
-        Markup(
+        Html(
             '<span><svg class="key" viewBox="0 0 12 12" aria-hidden="true"><path class="shade{}" d="M0 0h12v12H0z"/></svg>{}</span>'
         ).format(_shade(step, len(ranges)), f"{low:,}" if low == high else f"{low:,}–{high:,}")
         for step, (low, high) in enumerate(ranges)
     ]
-    return Markup('<p class="legend"><span>Rows in a cell:</span>{}</p>').format(joined(keys))
+    return Html('<p class="legend"><span>Rows in a cell:</span>{}</p>').format(joined(keys))
 
 
 def ticks(low: float, high: float, number: int = 5) -> list[tuple[float, str]]:
@@ -220,7 +216,7 @@ def _along(share: float) -> str:
 
 def against_limit(
     value: float, deviation: float, limit: float, better_above: bool, violated: bool, within: tuple[float, float]
-) -> Markup:
+) -> Html:
     """One metric on its scale: the side of the limit that is allowed, the limit, the value with its deviation.
 
     A value within is a disc, one beyond a lying cross. The numbers stand beside it in the table, so a screen reader is
@@ -232,12 +228,12 @@ def against_limit(
 
     at = place(limit)
     left, right = (at, 1.0) if better_above else (0.0, at)
-    whisker = Markup()
+    whisker = Html()
     if math.isfinite(deviation):
-        whisker = Markup('<line class="deviation" x1="{}" y1="12" x2="{}" y2="12"/>').format(
+        whisker = Html('<line class="deviation" x1="{}" y1="12" x2="{}" y2="12"/>').format(
             _along(place(value - deviation)), _along(place(value + deviation))
         )
-    return Markup(
+    return Html(
         '<svg class="gauge" width="100%" height="24" aria-hidden="true"><line class="track" x1="0" y1="12" x2="100%" y2="12"/>'
         '<rect class="allowed" x="{}" y="7" width="{}" height="10"/><line class="limit" x1="{}" y1="3" x2="{}" y2="21"/>{}'
         '<svg class="{}" x="{}" y="12" overflow="visible"><use href="{}"/></svg></svg>'
@@ -247,29 +243,29 @@ def against_limit(
     )  # fmt: skip
 
 
-SYMBOLS: Final = Markup(
+SYMBOLS: Final = Html(
     '<svg class="symbols" width="0" height="0" aria-hidden="true"><defs>'
     '<circle id="disc" r="4.5"/><path id="cross" d="M-5 -5L5 5M-5 5L5 -5"/>'
     "</defs></svg>"
 )
 
 
-def meter(share: float) -> Markup:
+def meter(share: float) -> Html:
     """A bar filled by a share."""
-    return Markup(
+    return Html(
         '<svg class="meter" width="100%" height="6" aria-hidden="true"><rect class="track" width="100%" height="6" rx="3"/>'
         '<rect class="fill" width="{}" height="6" rx="3"/></svg>'
     ).format(_along(min(max(share, 0.0), 1.0)))
 
 
-def spark(values: Sequence[float], limit: float | None, beyond: bool) -> Markup:
+def spark(values: Sequence[float], limit: float | None, beyond: bool) -> Html:
     """A value run by run as a small line, its limit as a fine one, its last point as a disc or, beyond the limit, a cross.
 
     A run without a value is a gap. The last value stands beside it as text, so a screen reader is not told it again.
     """
     seen = [value for value in values if math.isfinite(value)]
     if not seen:
-        return Markup()
+        return Html()
     edges = [*seen, *([limit] if limit is not None else [])]
     low, high = min(edges), max(edges)
     pad = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
@@ -282,12 +278,12 @@ def spark(values: Sequence[float], limit: float | None, beyond: bool) -> Markup:
     last = places[-1]
     if math.isfinite(last[1]):
         parts.append(
-            Markup('<use class="{}" href="{}" x="{}" y="{}"/>').format(
+            Html('<use class="{}" href="{}" x="{}" y="{}"/>').format(
                 "beyond" if beyond else "inside", "#cross" if beyond else "#disc",
                 _at(frame.across(last[0])), _at(frame.up(last[1])),
             )
         )  # fmt: skip
-    return Markup('<svg class="spark" viewBox="0 0 132 32" aria-hidden="true">{}</svg>').format(joined(parts))
+    return Html('<svg class="spark" viewBox="0 0 132 32" aria-hidden="true">{}</svg>').format(joined(parts))
 
 
 def unbroken(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
@@ -303,7 +299,7 @@ def unbroken(points: Sequence[tuple[float, float]]) -> list[list[tuple[float, fl
 
 def time_line(
     window: tuple[float, float], scheduled: float, read: float, read_told: str, offsets: Sequence[tuple[float, str]]
-) -> Markup:
+) -> Html:
     """A window on its time line; all places between 0 and 1.
 
     Args:
@@ -317,7 +313,7 @@ def time_line(
     height = line + 32
     parts = [_offset(18 * row + 12, line, left, scheduled, told) for row, (left, told) in enumerate(offsets)]
     parts.append(
-        Markup(
+        Html(
             '<line class="track" x1="0" y1="{y}" x2="100%" y2="{y}"/>'
             '<rect class="window" x="{left}" y="{upper}" width="{width}" height="16" rx="2"/>'
             '<line class="scheduled" x1="{at}" y1="0" x2="{at}" y2="{lower}"/>'
@@ -333,17 +329,17 @@ def time_line(
         height += 16
         anchor = "end" if read > 0.8 else "start" if read < 0.2 else "middle"
         parts.append(
-            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_along(read), line + 42, anchor, read_told)
+            Html('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(_along(read), line + 42, anchor, read_told)
         )
-    return Markup(
+    return Html(
         '<svg class="timeline" width="100%" height="{}" role="img" aria-labelledby="when" aria-describedby="when-text">{}</svg>'
     ).format(height, joined(parts))
 
 
-def _offset(y: int, line: int, left: float, right: float, told: str) -> Markup:
+def _offset(y: int, line: int, left: float, right: float, told: str) -> Html:
     """A measure from T back to an end of the window; its text stands on it, or before it where it is too short."""
     inside = right - left > 0.4
-    return Markup(
+    return Html(
         '<line class="span" x1="{left}" y1="{y}" x2="{right}" y2="{y}"/>'
         '<line class="span" x1="{left}" y1="{upper}" x2="{left}" y2="{lower}"/>'
         '<line class="drop" x1="{left}" y1="{y}" x2="{left}" y2="{end}"/>'

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from markupsafe import Markup
-
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import (
     SMALL_CROSS,
@@ -34,6 +32,7 @@ from airflow_mq_provider.publish.page import (
 from airflow_mq_provider.publish.pictures import quality_sections
 from airflow_mq_provider.publish.segments import segments_section
 from airflow_mq_provider.publish.text import (
+    Html,
     apart,
     code,
     count,
@@ -109,7 +108,7 @@ def report_page(run: RunResult) -> bytes:
     )
     window = f"{format_time(run.window.start)} to {format_time(run.window.end)}"
     parts = [_metrics(run), segments_section(run), *quality_sections(run), _lines(run), _provenance(run)]
-    document = Markup(
+    document = Html(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -131,8 +130,8 @@ def report_page(run: RunResult) -> bytes:
 
 
 @cache
-def _style() -> Markup:
-    return Markup(Path(__file__).with_name("report.css").read_text("utf-8"))  # noqa: S704 - our own file
+def _style() -> Html:
+    return Html(Path(__file__).with_name("report.css").read_text("utf-8"))  # noqa: S704 - our own file
 
 
 def _digest(text: str) -> str:
@@ -163,9 +162,9 @@ def _title(run: RunResult) -> str:
     return _STATUS[run.verdict.status].title
 
 
-def _header(run: RunResult) -> Markup:
+def _header(run: RunResult) -> Html:
     status = _STATUS[run.verdict.status]
-    return Markup(
+    return Html(
         '<header>\n<p class="quiet">Model quality · {}</p>\n<h1>{}</h1>\n<div class="verdict">\n'
         '<svg class="badge {}" viewBox="0 0 36 36" aria-hidden="true"><circle cx="18" cy="18" r="18"/><path d="{}"/></svg>\n'
         "{}\n</div>\n{}\n{}\n</header>"
@@ -180,17 +179,17 @@ def _header(run: RunResult) -> Markup:
     )
 
 
-def _verdict(run: RunResult) -> Markup:
+def _verdict(run: RunResult) -> Html:
     if run.judgement is None:
         reason, _, detail = run.verdict.reason.partition(": ")
-        told = Markup("<p>{}.</p>\n").format(detail[:1].upper() + detail[1:]) if detail else Markup()
-        return Markup(
+        told = Html("<p>{}.</p>\n").format(detail[:1].upper() + detail[1:]) if detail else Html()
+        return Html(
             '<p class="lead"><strong class="unsure">Not judged:</strong> {}.</p>\n{}<p class="next">{}</p>'
         ).format(reason, told, NEXT_STEPS[run.verdict.code])
     violations = run.judgement.violations
     judged = len(violations) + len(run.judgement.within)
     if run.verdict.code == "within_noise":
-        lead = Markup(
+        lead = Html(
             '<strong class="good">Within noise:</strong> {} of {} beyond {}, by no more than {:g} standard deviations'
         ).format(
             len(violations),
@@ -199,18 +198,18 @@ def _verdict(run: RunResult) -> Markup:
             run.monitor.noise_sd,
         )
     elif violations:
-        lead = Markup('<strong class="bad">Worse than its constraints</strong> in {} of {}').format(
+        lead = Html('<strong class="bad">Worse than its constraints</strong> in {} of {}').format(
             len(violations), count(judged, "metric")
         )
     else:
-        lead = Markup('<strong class="good">Within its constraints</strong> in {} {}').format(
+        lead = Html('<strong class="good">Within its constraints</strong> in {} {}').format(
             "its only" if judged == 1 else f"all {judged:,}", "judged metric" if judged == 1 else "judged metrics"
         )
     items = []
     for violation in violations[:_VIOLATIONS_TOLD]:
         value, limit = apart(violation.metric.value, violation.constraint.threshold)
         items.append(
-            Markup("<li><strong>{}</strong> {}{}, limit {} {}{}</li>").format(
+            Html("<li><strong>{}</strong> {}{}, limit {} {}{}</li>").format(
                 violation.metric_name,
                 value,
                 plus_minus(violation.metric),
@@ -220,16 +219,16 @@ def _verdict(run: RunResult) -> Markup:
             )
         )
     if len(violations) > _VIOLATIONS_TOLD:
-        items.append(Markup("<li>and {} more, below</li>").format(len(violations) - _VIOLATIONS_TOLD))
+        items.append(Html("<li>and {} more, below</li>").format(len(violations) - _VIOLATIONS_TOLD))
     unjudged = [one.metric_name for one in run.judgement.not_judged]
     if unjudged:
         items.append(
-            Markup('<li class="unsure"><strong>Without a value and not judged:</strong> {}</li>').format(
+            Html('<li class="unsure"><strong>Without a value and not judged:</strong> {}</li>').format(
                 ", ".join(unjudged)
             )
         )
-    return Markup('<p class="lead">{}{}</p>{}').format(
-        lead, ":" if violations else ".", Markup("\n<ul>{}</ul>").format(joined(items)) if items else ""
+    return Html('<p class="lead">{}{}</p>{}').format(
+        lead, ":" if violations else ".", Html("\n<ul>{}</ul>").format(joined(items)) if items else ""
     )
 
 
@@ -244,55 +243,55 @@ def _bound(constraint: Constraint) -> str:
     return "at most" if constraint.comparison_operator == GREATER else "at least"
 
 
-def _facts(run: RunResult) -> Markup:
+def _facts(run: RunResult) -> Html:
     """What a reader wants to know first, as figures; what nobody counted is said to be so."""
     counts, judgement = run.counts, run.judgement
     rows = counts.merge.matched if counts else run.statistics.item_count if run.statistics else None
     judged = len(judgement.within) + len(judgement.violations) if judgement else 0
     coverage, rejected = (_UNCOUNTED, _UNCOUNTED) if counts is None else (_coverage(counts), _rejected(counts))
     facts = [
-        ("Records judged" if judgement else "Records", f"{rows or 0:,}", "predictions with their label", Markup()),
+        ("Records judged" if judgement else "Records", f"{rows or 0:,}", "predictions with their label", Html()),
         ("Label coverage", *coverage),
         (
             "Beyond the limit",
             f"{len(judgement.violations):,}" if judgement else "–",
             f"of {count(judged, 'judged metric')}" if judgement else "nothing was judged",
-            Markup(),
+            Html(),
         ),
         ("Rejected lines", *rejected),
     ]
-    return Markup('<dl class="facts">{}</dl>').format(
+    return Html('<dl class="facts">{}</dl>').format(
         joined(
-            Markup("<div><dt>{}</dt><dd>{}</dd><dd>{}{}</dd></div>").format(title, value, picture, told)
+            Html("<div><dt>{}</dt><dd>{}</dd><dd>{}{}</dd></div>").format(title, value, picture, told)
             for title, value, told, picture in facts
         )
     )
 
 
-_Figure = tuple[str, Markup | str, Markup]
+_Figure = tuple[str, Html | str, Html]
 """A number, what it is of, and a picture of it."""
-_UNCOUNTED: Final[_Figure] = ("–", Markup('not counted, <a href="#lines">why</a>'), Markup())
+_UNCOUNTED: Final[_Figure] = ("–", Html('not counted, <a href="#lines">why</a>'), Html())
 
 
 def _coverage(counts: MergeCounts) -> _Figure:
     labelled = counts.capture.used - counts.merge.captures_without_label
     coverage = counts.merge.label_coverage
     told = f"{labelled:,} of {count(counts.capture.used, 'capture')}"
-    return percent(coverage), told, charts.meter(coverage) if coverage is not None else Markup()
+    return percent(coverage), told, charts.meter(coverage) if coverage is not None else Html()
 
 
 def _rejected(counts: MergeCounts) -> _Figure:
     sides = (counts.capture.rejected, counts.ground_truth.rejected, counts.merge.rejected)
     rejected = sum(sum(side.values()) for side in sides)
-    why = Markup(', <a href="#lines">why</a>') if rejected else ""
+    why = Html(', <a href="#lines">why</a>') if rejected else ""
     return (
         f"{rejected:,}",
-        Markup("of {} read{}").format(f"{counts.capture.lines + counts.ground_truth.lines:,}", why),
-        Markup(),
+        Html("of {} read{}").format(f"{counts.capture.lines + counts.ground_truth.lines:,}", why),
+        Html(),
     )
 
 
-def _when(run: RunResult) -> Markup:
+def _when(run: RunResult) -> Html:
     window, read, source = run.window, run.as_of.time, run.monitor.input
     length = (max(window.end, window.scheduled_time) - window.start).total_seconds()
 
@@ -315,17 +314,17 @@ def _when(run: RunResult) -> Markup:
     items = [
         (
             "Window",
-            Markup("{} to {}, {}; the end is not part of it").format(
+            Html("{} to {}, {}; the end is not part of it").format(
                 moment(format_time(window.start)), moment(format_time(window.end)), duration(window.end - window.start)
             ),
         ),
         (
             "T, the scheduled time",
-            Markup("{}, {}").format(moment(format_time(window.scheduled_time)), _SOURCES[window.source]),
+            Html("{}, {}").format(moment(format_time(window.scheduled_time)), _SOURCES[window.source]),
         ),
-        ("Labels as of", Markup("{}, {}").format(moment(format_time(read)), _AS_OF[run.as_of.source])),
+        ("Labels as of", Html("{}, {}").format(moment(format_time(read)), _AS_OF[run.as_of.source])),
     ]
-    return Markup(
+    return Html(
         '<div class="when"><h2 id="when" class="hidden">When</h2>{}<dl class="pairs" id="when-text">{}</dl></div>'
     ).format(picture, terms(items))
 
@@ -338,11 +337,11 @@ _RESULTS: Final = {
     "violated": VIOLATED,
     "within noise": result("unsure", SMALL_CROSS, "violated, within noise"),
     "not judged": UNJUDGED,
-    None: Markup('<span class="quiet">no constraint</span>'),
+    None: Html('<span class="quiet">no constraint</span>'),
 }
 
 
-def _metrics(run: RunResult) -> Markup | None:
+def _metrics(run: RunResult) -> Html | None:
     if run.statistics is None:
         return None
     constraints = run.constraints or {}
@@ -363,25 +362,25 @@ def _metrics(run: RunResult) -> Markup | None:
         if info.higher_is_better is None or (one not in found and one not in constraints):
             continue
         metric, constraint, result = found.get(one, Metric(math.nan)), constraints.get(one), results.get(one)
-        value, limit = number(metric.value), Markup("–")
+        value, limit = number(metric.value), Html("–")
         if constraint is not None:
             value, told = apart(metric.value, constraint.threshold)
-            limit = Markup("{}&nbsp;{}").format("≤" if constraint.comparison_operator == GREATER else "≥", told)
+            limit = Html("{}&nbsp;{}").format("≤" if constraint.comparison_operator == GREATER else "≥", told)
         constant = found.get(one + _CONSTANT)
         cells = [
-            Markup('<td class="n">{}</td>').format(_value(metric, value)),
-            Markup('<td class="n">{}</td>').format(limit),
-            Markup('<td class="picture wide">{}</td>').format(
+            Html('<td class="n">{}</td>').format(_value(metric, value)),
+            Html('<td class="n">{}</td>').format(limit),
+            Html('<td class="picture wide">{}</td>').format(
                 _gauge(run, one, metric, constraint, result in ("violated", "within noise"))
             ),
-            Markup('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)),
-            Markup('<td class="result">{}</td>').format(_RESULTS[result]),
+            Html('<td class="n wide">{}</td>').format("–" if constant is None else number(constant.value)),
+            Html('<td class="result">{}</td>').format(_RESULTS[result]),
         ]
         if not has_constant:
             del cells[3]
         rows.append(
-            Markup('<tr{}><th scope="row">{}</th>{}</tr>').format(
-                Markup(' class="violated"') if result == "violated" else "", name(one), joined(cells)
+            Html('<tr{}><th scope="row">{}</th>{}</tr>').format(
+                Html(' class="violated"') if result == "violated" else "", name(one), joined(cells)
             )
         )
     head = [("Metric", ""), ("Value", "n"), ("Limit", "n"), ("Against the limit", "wide"), ("Result", "")]
@@ -390,47 +389,47 @@ def _metrics(run: RunResult) -> Markup | None:
     note = "± is the standard deviation over five random samples of 80 % of the records"
     if (run.statistics.item_count or 0) < SPREAD_RECORDS:
         note += f"; below {SPREAD_RECORDS} records there is none"
-    unjudged = [Markup("<li>{}: {}</li>").format(one, reason) for one, reason in reasons.items()]
+    unjudged = [Html("<li>{}: {}</li>").format(one, reason) for one, reason in reasons.items()]
     return section(
         "metrics",
         "Metrics against constraints",
-        Markup('<p class="quiet">{}.</p>').format(note),
+        Html('<p class="quiet">{}.</p>').format(note),
         table("Metrics, their constraints, and the result", heads(*head), rows, "metrics"),
         _legend(has_constant),
-        Markup('<ul class="quiet">{}</ul>').format(joined(unjudged)) if unjudged else "",
+        Html('<ul class="quiet">{}</ul>').format(joined(unjudged)) if unjudged else "",
     )
 
 
-def _legend(has_constant: bool) -> Markup:
+def _legend(has_constant: bool) -> Html:
     keys = [
-        Markup(
+        Html(
             '<svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="inside" href="#disc"/></svg>'
             "value ± standard deviation"
         ),
-        Markup(
+        Html(
             '<svg class="key gauge" viewBox="-6 -6 12 12" aria-hidden="true"><use class="beyond" href="#cross"/></svg>'
             "value beyond its limit"
         ),
-        Markup(
+        Html(
             '<svg class="key long gauge" viewBox="0 0 24 12" aria-hidden="true"><path class="allowed" d="M2 2H24V10H2z"/>'
             '<path class="limit" d="M2 0V12"/></svg>limit, and the side that is allowed; each row has its own scale'
         ),
     ]
     if has_constant:
-        keys.append(Markup("Constant guess: a model that always says the commonest class"))
-    return Markup('<p class="legend wide">{}</p>').format(joined(Markup("<span>{}</span>").format(key) for key in keys))
+        keys.append(Html("Constant guess: a model that always says the commonest class"))
+    return Html('<p class="legend wide">{}</p>').format(joined(Html("<span>{}</span>").format(key) for key in keys))
 
 
-def _value(metric: Metric, value: str) -> Markup:
+def _value(metric: Metric, value: str) -> Html:
     if math.isnan(metric.standard_deviation):
-        return Markup("{}").format(value)
-    return Markup('{} <span class="sd">±&nbsp;{}</span>').format(value, number(metric.standard_deviation))
+        return Html("{}").format(value)
+    return Html('{} <span class="sd">±&nbsp;{}</span>').format(value, number(metric.standard_deviation))
 
 
-def _gauge(run: RunResult, one: str, metric: Metric, constraint: Constraint | None, violated: bool) -> Markup:
+def _gauge(run: RunResult, one: str, metric: Metric, constraint: Constraint | None, violated: bool) -> Html:
     """A metric on a scale of its own, wide enough to show how far value and limit are apart, and no wider."""
     if constraint is None or not math.isfinite(metric.value):
-        return Markup()
+        return Html()
     deviation = metric.standard_deviation if math.isfinite(metric.standard_deviation) else 0.0
     middle = (metric.value + constraint.threshold) / 2
     reach = max(1.1 * abs(metric.value - constraint.threshold), 4 * deviation, 0.02 * abs(middle), 1e-9)
@@ -440,7 +439,7 @@ def _gauge(run: RunResult, one: str, metric: Metric, constraint: Constraint | No
     if one != "r2":
         low = max(low, 0.0)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        return Markup()
+        return Html()
     return charts.against_limit(
         metric.value,
         metric.standard_deviation,
@@ -457,26 +456,24 @@ def _gauge(run: RunResult, one: str, metric: Metric, constraint: Constraint | No
 _REASONS: Final = {**REASONS, "row_count_mismatch": "a record of several rows has more or fewer labels than rows"}
 
 
-def _lines(run: RunResult) -> Markup:
+def _lines(run: RunResult) -> Html:
     return _not_counted(run) if run.counts is None else _accounted(run.counts)
 
 
-def _not_counted(run: RunResult) -> Markup:
+def _not_counted(run: RunResult) -> Html:
     """What SageMaker's merger leaves open, said plainly: nobody is to take it for zero."""
     if (run.jobs or {}).get("merge") is None:
-        told = Markup(
-            "No job was started, since one side holds no object in the hours of the window. No line was read."
-        )
+        told = Html("No job was started, since one side holds no object in the hours of the window. No line was read.")
     else:
-        told = Markup(
+        told = Html(
             "SageMaker's merger joined captures and labels, and it counts nothing. Not known are therefore: how many captures "
             "have no label, how many labels no capture, which lines could not be read, and which ids came more than once. "
             "{} has this package merge, which accounts for every line."
         ).format(code('merge_on="airflow"'))
-    return section("lines", "Lines that were not counted", Markup("<p>{}</p>").format(told))
+    return section("lines", "Lines that were not counted", Html("<p>{}</p>").format(told))
 
 
-def _accounted(counts: MergeCounts) -> Markup:
+def _accounted(counts: MergeCounts) -> Html:
     capture, labels, merge = counts.capture, counts.ground_truth, counts.merge
     rejected = {
         "Captures": (capture.rejected, capture.examples),
@@ -502,7 +499,7 @@ def _accounted(counts: MergeCounts) -> Markup:
         ),
     ]
     reasons = [
-        Markup(
+        Html(
             '<tr><td>{}</td><th scope="row"><code>{}</code></th><td class="n" data-name="lines">{}</td><td>{}</td></tr>'
         ).format(side, name(reason), f"{lines:,}", _REASONS.get(reason, ""))
         for side, (by_reason, _) in rejected.items()
@@ -513,24 +510,24 @@ def _accounted(counts: MergeCounts) -> Markup:
     if reasons:
         head = heads(("Side", ""), ("Reason", ""), ("Lines", "n"), ("What it says", ""))
         blocks.append(
-            Markup('<div class="block"><h3>Rejected, by reason</h3>{}</div>').format(
+            Html('<div class="block"><h3>Rejected, by reason</h3>{}</div>').format(
                 table("Rejected lines by reason", head, reasons, "stack")
             )
         )
     if examples:
         head = heads(("Side", ""), ("Reason", ""), ("Line", "n"), ("Of the object", ""), ("Seen there", ""))
         blocks.append(
-            Markup(
+            Html(
                 '<div class="block"><h3>The first of them</h3>'
                 '<p class="quiet">All are in <a href="rejected.jsonl">rejected.jsonl</a>.</p>{}</div>'
             ).format(table("Examples of rejected lines", head, examples, "stack examples"))
         )
-    accounted = Markup('<dl class="pairs">{}</dl>').format(terms(account))
+    accounted = Html('<dl class="pairs">{}</dl>').format(terms(account))
     return section("lines", "Every line, accounted for", accounted, *blocks)
 
 
-def _example(side: str, example: RejectedLine) -> Markup:
-    return Markup(
+def _example(side: str, example: RejectedLine) -> Html:
+    return Html(
         '<tr><td>{}</td><td><code>{}</code></td><td class="n" data-name="line">{}</td><td>{}</td><td>{}</td></tr>'
     ).format(
         side,
@@ -541,10 +538,10 @@ def _example(side: str, example: RejectedLine) -> Markup:
     )
 
 
-def _provenance(run: RunResult) -> Markup:
+def _provenance(run: RunResult) -> Html:
     monitor, source = run.monitor, run.monitor.input
-    items: list[tuple[str, Markup | str]] = [
-        ("Monitor", Markup("{}, definition {}").format(code(monitor.name), code(monitor.definition_hash()))),
+    items: list[tuple[str, Html | str]] = [
+        ("Monitor", Html("{}, definition {}").format(code(monitor.name), code(monitor.definition_hash()))),
         ("Captures", _listing(monitor.capture_root, run.capture_digest)),
         ("Labels", _listing(monitor.ground_truth_uri, run.ground_truth_digest)),
         ("Constraints", code(monitor.constraints_uri, 400) if monitor.constraints_uri else "none"),
@@ -553,13 +550,13 @@ def _provenance(run: RunResult) -> Markup:
     items += [
         (
             kind.replace("_", " ").capitalize(),
-            Markup("{}; SHA-256 {}").format(code(one["uri"], 400), code(one["sha256"])),
+            Html("{}; SHA-256 {}").format(code(one["uri"], 400), code(one["sha256"])),
         )
         for kind, one in run.scripts.items()
     ]
     items += _jobs(run)
     attributes = [
-        Markup("{} {}").format(kind, code(attribute))
+        Html("{} {}").format(kind, code(attribute))
         for kind, attribute in (
             ("prediction", source.inference_attribute),
             ("probability", source.probability_attribute),
@@ -573,7 +570,7 @@ def _provenance(run: RunResult) -> Markup:
         items.append(
             (
                 "Classes",
-                Markup("positive {}, negative {}{}").format(
+                Html("positive {}, negative {}{}").format(
                     code(monitor.positive_label),
                     code(monitor.negative_label),
                     f"; threshold {monitor.threshold:g}" if source.probability_attribute is not None else "",
@@ -587,32 +584,32 @@ def _provenance(run: RunResult) -> Markup:
             "lines rejected"
         )
     items.append(("Judged only with", needed))
-    return section("provenance", "What it was made from", Markup('<dl class="pairs">{}</dl>').format(terms(items)))
+    return section("provenance", "What it was made from", Html('<dl class="pairs">{}</dl>').format(terms(items)))
 
 
-def _listing(uri: str, digest: str | None) -> Markup:
+def _listing(uri: str, digest: str | None) -> Html:
     """Where a side lies, and the digest of what was listed there; that is not known where SageMaker listed it."""
-    return code(uri, 400) if digest is None else Markup("{}; listing {}").format(code(uri, 400), code(digest))
+    return code(uri, 400) if digest is None else Html("{}; listing {}").format(code(uri, 400), code(digest))
 
 
-def _jobs(run: RunResult) -> list[tuple[str, Markup | str]]:
+def _jobs(run: RunResult) -> list[tuple[str, Html | str]]:
     """Who merged and who judged, of a run on SageMaker's compute."""
     if run.jobs is None:
         return []
     merge, analysis, message = (run.jobs.get(key) for key in ("merge", "analysis", "exit_message"))
     if merge is not None:
-        merged: Markup | str = Markup("SageMaker's merger, job {}").format(code(merge))
+        merged: Html | str = Html("SageMaker's merger, job {}").format(code(merge))
     else:
         merged = "nobody" if run.counts is None else "this package, in the worker"
-    judged: Markup | str = "nobody"
+    judged: Html | str = "nobody"
     if analysis is not None:
-        judged = Markup("SageMaker's analyzer, job {}").format(code(analysis))
+        judged = Html("SageMaker's analyzer, job {}").format(code(analysis))
         if message:
-            judged += Markup(", which says {}").format(code(message, 400))
+            judged += Html(", which says {}").format(code(message, 400))
     return [("Merged by", merged), ("Analyzed by", judged)]
 
 
-def _footer(run: RunResult) -> Markup:
+def _footer(run: RunResult) -> Html:
     documents = ["report.json"]
     if run.statistics is not None:
         documents.append("statistics.json")
@@ -620,7 +617,7 @@ def _footer(run: RunResult) -> Markup:
         documents.append("constraint_violations.json")
     if run.counts is not None:
         documents.append("rejected.jsonl")
-    links = joined((Markup('<a href="{}">{}</a>').format(document, document) for document in documents), " · ")
-    return Markup(
+    links = joined((Html('<a href="{}">{}</a>').format(document, document) for document in documents), " · ")
+    return Html(
         "<footer><p>Beside this page: {}. A run is complete when its report.json is there.</p></footer>"
     ).format(links)

@@ -6,12 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from markupsafe import Markup
-
 from airflow_mq_provider.monitor import label_text
 from airflow_mq_provider.publish import charts
 from airflow_mq_provider.publish.page import figure, heads, numbers, plus_minus, section, table
-from airflow_mq_provider.publish.text import code, count, joined, number, percent
+from airflow_mq_provider.publish.text import Html, code, count, joined, number, percent
 from airflow_mq_provider.quality.documents import CURVES, Statistics
 from airflow_mq_provider.quality.figures import (
     CALIBRATION_BINS,
@@ -26,7 +24,7 @@ from airflow_mq_provider.quality.report import RunResult
 from airflow_mq_provider.quality.states import BINARY
 
 
-def quality_sections(run: RunResult) -> list[Markup]:
+def quality_sections(run: RunResult) -> list[Html]:
     """The section of the problem type; none where no row was merged."""
     if run.statistics is None:
         return []
@@ -45,7 +43,7 @@ _SHARES: Final = [(index / 5, f"{index / 5:g}") for index in range(6)]
 # binary
 
 
-def _binary(run: RunResult, statistics: Statistics) -> list[Markup]:
+def _binary(run: RunResult, statistics: Statistics) -> list[Html]:
     figures = run.figures if isinstance(run.figures, BinaryFigures) else None
     matrix = _matrix_of(run, statistics)
     drawn = [] if matrix is None else [_confusion(run, matrix)]
@@ -59,13 +57,13 @@ def _binary(run: RunResult, statistics: Statistics) -> list[Markup]:
         return []
     source = run.monitor.input
     note = (
-        Markup("A probability above {} is read as {}.").format(
+        Html("A probability above {} is read as {}.").format(
             f"{run.monitor.threshold:g}", code(run.monitor.positive_label)
         )
         if source.inference_attribute is None
-        else Markup("The predicted label was captured.")
+        else Html("The predicted label was captured.")
         if source.probability_attribute is None
-        else Markup(
+        else Html(
             "Predicted label and probability were captured: the label makes the matrix, the probability the curves."
         )
     )
@@ -73,8 +71,8 @@ def _binary(run: RunResult, statistics: Statistics) -> list[Markup]:
         section(
             "quality",
             "Where it is right and wrong",
-            Markup('<p class="quiet">{}</p>').format(note),
-            Markup('<div class="charts">\n{}\n</div>').format(joined(drawn, "\n")),
+            Html('<p class="quiet">{}</p>').format(note),
+            Html('<div class="charts">\n{}\n</div>').format(joined(drawn, "\n")),
         )
     ]
 
@@ -92,13 +90,13 @@ def _matrix_of(run: RunResult, statistics: Statistics) -> dict[str, dict[str, in
     return matrix if statistics.confusion_matrix is not None else None
 
 
-def _confusion(run: RunResult, matrix: Mapping[str, Mapping[str, int]]) -> Markup:
+def _confusion(run: RunResult, matrix: Mapping[str, Mapping[str, int]]) -> Html:
     labels = positive, negative = run.monitor.positive_label, run.monitor.negative_label
     totals = {actual: sum(matrix[actual].values()) for actual in labels}
     rows = []
     for actual in labels:
         cells = joined(
-            Markup('<td class="{}">{}<span class="share">{}</span></td>').format(
+            Html('<td class="{}">{}<span class="share">{}</span></td>').format(
                 "right" if actual == predicted else "",
                 f"{matrix[actual][predicted]:,}",
                 percent(matrix[actual][predicted] / totals[actual] if totals[actual] else None),
@@ -106,21 +104,21 @@ def _confusion(run: RunResult, matrix: Mapping[str, Mapping[str, int]]) -> Marku
             for predicted in labels
         )
         rows.append(
-            Markup('<tr><th scope="row">{}</th>{}<td class="sum">{}</td></tr>').format(
+            Html('<tr><th scope="row">{}</th>{}<td class="sum">{}</td></tr>').format(
                 code(actual, 40), cells, f"{totals[actual]:,}"
             )
         )
     sums = [sum(matrix[actual][predicted] for actual in labels) for predicted in labels] + [sum(totals.values())]
     rows.append(
-        Markup('<tr><th scope="row">All</th>{}</tr>').format(
-            joined(Markup('<td class="sum">{}</td>').format(f"{total:,}") for total in sums)
+        Html('<tr><th scope="row">All</th>{}</tr>').format(
+            joined(Html('<td class="sum">{}</td>').format(f"{total:,}") for total in sums)
         )
     )
-    head = Markup(
+    head = Html(
         '<tr><th scope="col" rowspan="2">Actual</th><th scope="colgroup" colspan="2">Predicted</th>'
         '<th scope="col" rowspan="2">All</th></tr><tr>{}</tr>'
-    ).format(joined(Markup('<th scope="col">{}</th>').format(code(label, 40)) for label in labels))
-    caption = Markup(
+    ).format(joined(Html('<th scope="col">{}</th>').format(code(label, 40)) for label in labels))
+    caption = Html(
         "{} of {} actual {} were missed; {} of {} actual {} raised a false alarm. Shares are of the row."
     ).format(
         f"{matrix[positive][negative]:,}", f"{totals[positive]:,}", code(positive, 40),
@@ -129,7 +127,7 @@ def _confusion(run: RunResult, matrix: Mapping[str, Mapping[str, int]]) -> Marku
     return figure("confusion", "Confusion matrix", table("Confusion matrix", head, rows, "matrix"), caption, whole=True)
 
 
-def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Markup]:
+def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Html]:
     roc, precision_recall = (statistics.curves.get(curve, {}) for curve in CURVES)
     at, auc = figures.operating_point, statistics.metrics.get("auc")
     told = f"at the threshold {at.threshold:g}"
@@ -138,7 +136,7 @@ def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Markup]:
     points = list(zip(roc.get("false_positive_rates", ()), roc.get("true_positive_rates", ()), strict=True))
     if points:
         bound = statistics.auc_error_bound
-        caption = Markup("AUC {}{}{}. {}: recall {}, false positive rate {} (ringed). Dashed: guessing.").format(
+        caption = Html("AUC {}{}{}. {}: recall {}, false positive rate {} (ringed). Dashed: guessing.").format(
             number(auc.value) if auc else "undefined", plus_minus(auc) if auc else "",
             "" if bound is None else f", of binned scores: off by {bound:.1e} at most",
             told.capitalize(), number(at.recall), number(at.false_positive_rate),
@@ -163,7 +161,7 @@ def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Markup]:
         ]
         if math.isfinite(at.precision):
             parts.append(charts.dot(frame, "point", at.recall, at.precision, told))
-        caption = Markup("{}: precision {}, recall {}{}. Dashed: the share of positives, {}.").format(
+        caption = Html("{}: precision {}, recall {}{}. Dashed: the share of positives, {}.").format(
             told.capitalize(),
             number(at.precision),
             number(at.recall),
@@ -178,7 +176,7 @@ def _curves(statistics: Statistics, figures: BinaryFigures) -> list[Markup]:
     return found
 
 
-def _scores(run: RunResult, figures: BinaryFigures) -> Markup:
+def _scores(run: RunResult, figures: BinaryFigures) -> Html:
     """Both classes on one axis, one upwards and one downwards: told apart without colour, and none behind the other."""
     above, below = ([rows / (sum(side) or 1) for rows in side] for side in (figures.positives, figures.negatives))
     most = max(*above, *below) or 1.0
@@ -201,7 +199,7 @@ def _scores(run: RunResult, figures: BinaryFigures) -> Markup:
         charts.line(frame, "zero", [(0.0, 0.0), (1.0, 0.0)]),
         charts.upright(frame, "threshold", run.monitor.threshold, f"threshold {run.monitor.threshold:g}"),
     )
-    caption = Markup("Upwards: the {} actually {}. Downwards: the {} actually {}.").format(
+    caption = Html("Upwards: the {} actually {}. Downwards: the {} actually {}.").format(
         count(sum(figures.positives), "record"),
         code(run.monitor.positive_label, 40),
         count(sum(figures.negatives), "record"),
@@ -222,7 +220,7 @@ def _scores(run: RunResult, figures: BinaryFigures) -> Markup:
     )
 
 
-def _calibration(run: RunResult, figures: BinaryFigures) -> Markup:
+def _calibration(run: RunResult, figures: BinaryFigures) -> Html:
     frame = charts.Frame((0.0, 1.0), (0.0, 1.0), height=320)
     bins = figures.calibration
     parts = [
@@ -233,7 +231,7 @@ def _calibration(run: RunResult, figures: BinaryFigures) -> Markup:
         *(charts.dot(frame, "disc", one.mean_probability, one.share, count(one.rows, "record"), 3.5) for one in bins),
     ]
     sure = sum(not one.interval[0] <= one.mean_probability <= one.interval[1] for one in bins)
-    caption = Markup(
+    caption = Html(
         "Of the records with a probability in each tenth, the share that is actually {}; on the dashed line they agree. "
         "Whiskers: 95 % confidence. {} of {} lie off the line by more than that."
     ).format(code(run.monitor.positive_label, 40), sure, count(len(bins), "tenth"))
@@ -256,7 +254,7 @@ def _calibration(run: RunResult, figures: BinaryFigures) -> Markup:
 # multiclass
 
 
-def _multiclass(figures: MulticlassFigures) -> Markup:
+def _multiclass(figures: MulticlassFigures) -> Html:
     listed, number_of = len(figures.classes), figures.number
     if listed < number_of:
         note = f"The {listed:,} commonest of {number_of:,} classes; statistics.json has all."
@@ -265,44 +263,42 @@ def _multiclass(figures: MulticlassFigures) -> Markup:
     return section(
         "quality",
         "Class by class",
-        Markup('<p class="quiet">{} A dash: nothing to divide by.</p>').format(note),
+        Html('<p class="quiet">{} A dash: nothing to divide by.</p>').format(note),
         _classes(figures),
-        Markup('<div class="charts block">\n{}\n{}\n</div>').format(_matrix(figures), _confusions(figures)),
+        Html('<div class="charts block">\n{}\n{}\n</div>').format(_matrix(figures), _confusions(figures)),
     )
 
 
-def _classes(figures: MulticlassFigures) -> Markup:
+def _classes(figures: MulticlassFigures) -> Html:
     columns = (("Records", "n"), ("Predicted", "n wide"), ("Recall", "n"), ("Precision", "n"), ("F1", "n"))
     rows = []
     for one in figures.classes:
         ratios = ["–" if math.isnan(ratio) else f"{ratio:.3f}" for ratio in (one.recall, one.precision, one.f1)]
         values = (f"{one.records:,}", f"{one.predicted:,}", *ratios)
         cells = joined(
-            Markup('<td class="{}">{}</td>').format(kind, value)
-            for (_, kind), value in zip(columns, values, strict=True)
+            Html('<td class="{}">{}</td>').format(kind, value) for (_, kind), value in zip(columns, values, strict=True)
         )
-        rows.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(code(one.name, 40), cells))
+        rows.append(Html('<tr><th scope="row">{}</th>{}</tr>').format(code(one.name, 40), cells))
     return table("Each class", heads(("Class", ""), *columns), rows, "classes")
 
 
-def _matrix(figures: MulticlassFigures) -> Markup:
+def _matrix(figures: MulticlassFigures) -> Html:
     size = len(figures.matrix)
-    names: list[Markup] = [code(one.name, 12) for one in figures.classes[:size]]
+    names: list[Html] = [code(one.name, 12) for one in figures.classes[:size]]
     # names that are longer than the counts beneath them stand upright
     kind = "matrix small turned" if any(len(one.name) > 4 for one in figures.classes[:size]) else "matrix small"
     others = figures.number > size
     if others:
-        names[-1] = Markup("others")
+        names[-1] = Html("others")
     rows = []
     for place, (actual, cells) in enumerate(zip(names, figures.matrix, strict=True)):
         kinds = ["right" if place == column else "" if found else "none" for column, found in enumerate(cells)]
         drawn = joined(
-            Markup('<td class="{}">{}</td>').format(kind, f"{found:,}")
-            for kind, found in zip(kinds, cells, strict=True)
+            Html('<td class="{}">{}</td>').format(kind, f"{found:,}") for kind, found in zip(kinds, cells, strict=True)
         )
-        rows.append(Markup('<tr><th scope="row">{}</th>{}</tr>').format(actual, drawn))
-    head = Markup('<tr><th scope="col">Actual</th>{}</tr>').format(
-        joined(Markup('<th scope="col">{}</th>').format(one) for one in names)
+        rows.append(Html('<tr><th scope="row">{}</th>{}</tr>').format(actual, drawn))
+    head = Html('<tr><th scope="col">Actual</th>{}</tr>').format(
+        joined(Html('<th scope="col">{}</th>').format(one) for one in names)
     )
     told = "A row for each actual class, a column for each predicted one" + (
         f"; the {size - 1} commonest of {figures.number:,}, and all others together." if others else "."
@@ -310,15 +306,15 @@ def _matrix(figures: MulticlassFigures) -> Markup:
     return figure("confusion", "Confusion matrix", table("Confusion matrix", head, rows, kind), told, whole=size > 8)
 
 
-def _confusions(figures: MulticlassFigures) -> Markup:
+def _confusions(figures: MulticlassFigures) -> Html:
     rows = [
-        Markup('<tr><td>{}</td><td>{}</td><td class="n">{}</td></tr>').format(
+        Html('<tr><td>{}</td><td>{}</td><td class="n">{}</td></tr>').format(
             code(actual, 40), code(found, 40), f"{number_of:,}"
         )
         for actual, found, number_of in figures.confusions
     ]
     if not rows:
-        return Markup()
+        return Html()
     head = heads(("Actual", ""), ("Predicted", ""), ("Records", "n"))
     return figure(
         "confusions", "Commonest mistakes", table("Commonest mistakes", head, rows),
@@ -329,12 +325,12 @@ def _confusions(figures: MulticlassFigures) -> Markup:
 # regression
 
 
-def _regression(figures: RegressionFigures) -> Markup:
-    drawn = Markup('<div class="charts">\n{}\n{}\n</div>').format(_pairs(figures.pairs), _errors(figures.errors))
+def _regression(figures: RegressionFigures) -> Html:
+    drawn = Html('<div class="charts">\n{}\n{}\n</div>').format(_pairs(figures.pairs), _errors(figures.errors))
     return section("quality", "Where it is right and wrong", drawn)
 
 
-def _pairs(pairs: Squares) -> Markup:
+def _pairs(pairs: Squares) -> Html:
     end = pairs.low + pairs.steps * pairs.side
     frame = charts.Frame((pairs.low, end), (pairs.low, end), height=346, left=60)
     marks = charts.ticks(pairs.low, end)
@@ -357,7 +353,7 @@ def _pairs(pairs: Squares) -> Markup:
     return figure("pairs", "Predicted against actual", picture, caption, charts.shades(ranges))
 
 
-def _errors(errors: Histogram) -> Markup:
+def _errors(errors: Histogram) -> Html:
     edges = [errors.low + index * errors.side for index in range(len(errors.counts) + 1)]
     most = max(errors.counts)
     frame = charts.Frame((edges[0], edges[-1]), (0, most * 1.06 or 1), height=346, left=60)

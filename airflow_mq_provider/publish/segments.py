@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from markupsafe import Markup
-
 from airflow_mq_provider.publish.page import (
     UNJUDGED,
     VIOLATED,
@@ -18,7 +16,7 @@ from airflow_mq_provider.publish.page import (
     section,
     table,
 )
-from airflow_mq_provider.publish.text import code, count, joined, name, number, shown
+from airflow_mq_provider.publish.text import Html, code, count, joined, name, number, shown
 from airflow_mq_provider.quality.constraints import COMPLETED, NOT_JUDGED, WITH_VIOLATIONS
 from airflow_mq_provider.quality.metrics import HEADLINES
 from airflow_mq_provider.quality.report import RunResult
@@ -37,7 +35,7 @@ _RESULTS: Final = {
 }
 
 
-def segments_section(run: RunResult) -> Markup | None:
+def segments_section(run: RunResult) -> Html | None:
     """The table of segments, worst first, and beneath them what they are compared with."""
     found, statistics = run.segments, run.statistics
     if found is None or statistics is None or statistics.item_count is None:
@@ -50,52 +48,52 @@ def segments_section(run: RunResult) -> Markup | None:
         rows.append(_row("without a segment", found.without, metrics))
     rows.append(_row("all records", Segment("", statistics.item_count, statistics.metrics), metrics))
     different = f"more than {RAREST:,} segments" if found.segments is None else count(found.segments, "segment")
-    told = [Markup("By {}: {}, worst {} first.").format(_by(run), different, name(found.metric))]
+    told = [Html("By {}: {}, worst {} first.").format(_by(run), different, name(found.metric))]
     if len(found.listed) > SHOWN:
-        told.append(Markup("The worst {} are shown, {} are in report.json.").format(SHOWN, len(found.listed)))
+        told.append(Html("The worst {} are shown, {} are in report.json.").format(SHOWN, len(found.listed)))
     if found.others is not None:
-        told.append(Markup("Judged by themselves are the {} largest.").format(LISTED))
+        told.append(Html("Judged by themselves are the {} largest.").format(LISTED))
     if found.without is not None and not found.listed:
-        told.append(Markup("No record has a value there: see whether the attribute names its place."))
+        told.append(Html("No record has a value there: see whether the attribute names its place."))
     bounds = [one.auc_error_bound for one in (*found.listed[:SHOWN], found.others, found.without) if one is not None]
     if binned := [bound for bound in bounds if bound is not None]:
-        told.append(Markup("AUC is of binned scores: off by {:.1e} at most.").format(max(binned)))
+        told.append(Html("AUC is of binned scores: off by {:.1e} at most.").format(max(binned)))
     head = heads(("Segment", ""), ("Records", "n"), *((metric, "n") for metric in metrics), ("Result", ""))
     return section(
         "segments",
         "Segments",
-        Markup('<p class="quiet">{}</p>').format(joined(told, " ")),
+        Html('<p class="quiet">{}</p>').format(joined(told, " ")),
         table("Segments with their metrics and results", head, rows, "stack"),
     )
 
 
-def _by(run: RunResult) -> Markup:
+def _by(run: RunResult) -> Html:
     asked = run.monitor.segments
     if asked is not None and asked.input_attribute is not None:
-        return Markup("{} of the input").format(code(asked.input_attribute))
-    return Markup("{} of the label").format(code(asked.ground_truth_attribute if asked else ""))
+        return Html("{} of the input").format(code(asked.input_attribute))
+    return Html("{} of the label").format(code(asked.ground_truth_attribute if asked else ""))
 
 
-def _row(title: Markup | str, one: Segment, metrics: list[str]) -> Markup:
-    cells = [Markup('<td class="n" data-name="records">{}</td>').format(f"{one.records:,}")]
+def _row(title: Html | str, one: Segment, metrics: list[str]) -> Html:
+    cells = [Html('<td class="n" data-name="records">{}</td>').format(f"{one.records:,}")]
     cells += [
-        Markup('<td class="n" data-name="{}">{}</td>').format(metric, _value(one.metrics, metric)) for metric in metrics
+        Html('<td class="n" data-name="{}">{}</td>').format(metric, _value(one.metrics, metric)) for metric in metrics
     ]
-    cells.append(Markup('<td class="result">{}</td>').format(_result(one)))
-    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(title, joined(cells))
+    cells.append(Html('<td class="result">{}</td>').format(_result(one)))
+    return Html('<tr><th scope="row">{}</th>{}</tr>').format(title, joined(cells))
 
 
-def _value(metrics: Mapping[str, Metric], metric: str) -> Markup:
+def _value(metrics: Mapping[str, Metric], metric: str) -> Html:
     found = metrics.get(metric, Metric(math.nan))
-    return Markup("{}{}").format(number(found.value), plus_minus(found))
+    return Html("{}{}").format(number(found.value), plus_minus(found))
 
 
-def _result(one: Segment) -> Markup:
+def _result(one: Segment) -> Html:
     if one.verdict is None:
-        return Markup('<span class="quiet">–</span>')
+        return Html('<span class="quiet">–</span>')
     told = WITHIN_NOISE if one.verdict.code == "within_noise" else _RESULTS[one.verdict.status]
     if one.judgement is None or not one.judgement.violations:
         return told
     violated = [violation.metric_name for violation in one.judgement.violations]
     names = ", ".join(violated[:_NAMED]) + (f" and {len(violated) - _NAMED} more" if len(violated) > _NAMED else "")
-    return Markup('{} <span class="quiet">{}</span>').format(told, names)
+    return Html('{} <span class="quiet">{}</span>').format(told, names)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from airflow_mq_provider.publish.text import apart, count, duration, joined, moment, name, number, percent, shown
+from airflow_mq_provider.publish.text import Html, apart, count, duration, joined, moment, name, number, percent, shown
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,24 @@ def test_names_may_break_after_an_underscore():
 
 def test_plain_text_between_markup_is_escaped():
     assert joined([Markup("<i>a</i>"), "<b>"], " & ") == "<i>a</i> &amp; &lt;b&gt;"
+
+
+pieces = st.sampled_from(["", "{{", "}}", "<b>", " & ", "{}", "{}"])
+values = st.text(max_size=5) | st.integers() | st.text(max_size=3).map(Markup) | st.text(max_size=3).map(Html)
+
+
+@given(st.lists(pieces, max_size=8), st.lists(values, min_size=8, max_size=8), values)
+def test_a_template_is_filled_as_markupsafe_fills_it(template, given_values, named):
+    for place in ("", "{named}"):
+        text = "".join(template) + place
+        found = Html(text).format(  # noqa: S704 - this is what is tested
+            *given_values, named=named
+        )
+        assert found == Markup(text).format(*given_values, named=named)  # noqa: S704
+        assert isinstance(found, Html)
+
+
+def test_a_template_formats_numbers_and_refuses_what_a_value_is_to_python():
+    assert Html("{:.2f} {one:g}").format(1.0, one=2.5) == "1.00 2.5"
+    with pytest.raises(ValueError, match="to Python"):
+        Html("{!r}").format("a")
