@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 MOST_SCORES = 50_000_000
 """Of more merged rows than that, probabilities are binned (rule A2): the analysis would need a gigabyte to put them in order."""
 _MOST_TASKS = 2_000
-"""Spark tasks that read one side; of more units than that, a task reads several."""
+"""Spark tasks that read or join the units of one side; of more units than that, a task has several."""
 
 
 def merge(
@@ -177,7 +177,11 @@ def _last_labels(labels: DataFrame) -> DataFrame:
 def _joined(captures: DataFrame, labels: DataFrame, task: MergeTask, storage: Storage) -> DataFrame:
     """Captures with their labels, brought back into their order, written unit by unit."""
     both = captures.join(labels, ["high", "low"], "left")
-    return both.repartition("unit").sortWithinPartitions("place").mapInArrow(joining(_sent(task), storage), JOINED)
+    # Spark's own number, 200, would be Python tasks without rows where there are few units, and long sorts where there are many
+    tasks = min(len(units(task.captures)), _MOST_TASKS) or 1
+    return (
+        both.repartition(tasks, "unit").sortWithinPartitions("place").mapInArrow(joining(_sent(task), storage), JOINED)
+    )
 
 
 def _bin(spark: SparkSession, task: MergeTask, storage: Storage) -> None:
