@@ -47,8 +47,8 @@ def main() -> int:
     parser.add_argument("--large", action="store_true", help=f"copy and run of {LARGE:,} records too: 5 GB of memory")
     parser.add_argument("--rounds", type=int, default=5, help="of each time (default: %(default)s)")
     parser.add_argument("--slow-rounds", type=int, default=3, help="of what takes long (default: %(default)s)")
-    parser.add_argument("--sliding", type=int, default=200_000, help="records that sliding windows are judged of")
-    parser.add_argument("--windows", type=int, default=24, help="that a backfill judges; 168 is a week")
+    parser.add_argument("--sliding", type=int, default=200_000, help="records of the seven days of a sliding window")
+    parser.add_argument("--windows", type=int, default=168, help="that a backfill judges; 168 is a week")
     parser.add_argument("--seed", type=int, default=20261101)
     parser.add_argument("--workers", type=int, help="processes of the local engine (default: all cores)")
     parser.add_argument("--without-evidently", action="store_true", help="do not set up its environment")
@@ -255,7 +255,7 @@ def sliding(work: Path, records: int, windows: int, seed: int, workers: int | No
     The next is held against a run of the same window that found nothing prepared; a backfill against one read of all
     the data that it covers.
     """
-    data = generate(work / "sliding", records=records, seed=seed, hours=168 + windows)
+    data = generate(work / "sliding", records=records * (168 + windows) // 168, seed=seed, hours=168 + windows)
     first = START + timedelta(days=8)
     source = data.monitor["endpoint_input"]
     week = {"endpoint_input": source | {"start_time_offset": "-P8D", "end_time_offset": "-P1D"}}

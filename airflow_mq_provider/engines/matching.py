@@ -2,6 +2,7 @@
 
 One sort brings equal ids together, labels before captures, each in the order of their lines. It is a sort of plain 64-bit
 numbers, which processors do several at a time: the leading bits of each hash, and in the place of the others which entry it is.
+Most ids then are one label and one capture side by side; only where three or more entries are is it looked which is first and last.
 """
 
 from __future__ import annotations
