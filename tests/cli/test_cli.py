@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -221,6 +222,26 @@ def test_strict_turns_the_verdict_into_an_exit_code(
     assert capsys.readouterr().out.startswith(f"{status}: ")
 
 
+@pytest.mark.parametrize(
+    ("at", "labels", "code"),
+    [
+        ("2026-11-02T16:00:00Z", ["a", "b"], "no_captures"),
+        (AT, [], "no_labels"),
+        (AT, ["of nobody"], "no_matches"),
+    ],
+    ids=["empty hour", "no labels", "labels of other ids"],
+)
+def test_a_window_with_nothing_to_judge_is_done_and_only_strict_tells(
+    churn: Callable[..., str], capsys: Any, tmp_path: Path, at: str, labels: list[str], code: str
+) -> None:
+    shutil.rmtree(tmp_path / "labels")
+    if labels:
+        write(tmp_path, "labels", *(label_line(id, "1") for id in labels))
+    assert cli.main(["run", churn(), "--at", at, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reason_code"] == code
+    assert cli.main(["run", churn(), "--at", at, "--strict", "--json"]) == 4
+
+
 def test_an_explicit_window_reports_in_a_folder_of_its_own(churn: Callable[..., str], capsys: Any) -> None:
     monitor = churn(endpoint={"start_time_offset": None})
     ends = ["--window-start", BEFORE, "--window-end", AT]
@@ -352,6 +373,82 @@ def test_a_failed_run_is_1_and_says_so_on_standard_error(
     assert said.out == ""
     assert said.err.startswith("error: RejectedLinesError\n")
     assert four_parts(said.err)
+
+
+Change = Callable[[Path], dict[str, Any]]
+"""Makes something wrong under a root, and says which settings of the monitor go with it."""
+
+
+def of_data_quality(root: Path) -> dict[str, Any]:
+    document = {"version": 0.0, "features": [{"name": "age", "inferred_type": "Integral", "completeness": 1.0}]}
+    (root / "constraints.json").write_text(json.dumps(document))
+    return {}
+
+
+def of_regression(root: Path) -> dict[str, Any]:
+    limit = {"threshold": 1.0, "comparison_operator": "GreaterThanThreshold"}
+    (root / "constraints.json").write_text(json.dumps({"version": 0.0, "regression_constraints": {"mae": limit}}))
+    return {}
+
+
+def under_a_file(root: Path) -> dict[str, Any]:
+    (root / "taken").write_text("no folder")
+    return {"output_uri": "taken/reports"}
+
+
+def labels_without_the_key(root: Path) -> dict[str, Any]:
+    write(root, "labels", *(label_line(id, '{"truth": 1}', encoding="JSON") for id in "abcd"))
+    return {"ground_truth_attribute": "nowhere"}
+
+
+BATCH = {"data_captured_destination_uri": "batch", "dataset_format": "csv", "probability_attribute": "0"}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "bad offset": ({"endpoint": {"start_time_offset": "-P1M"}}, "start_time_offset"),
+    "both inputs": ({"batch_transform_input": BATCH}, "endpoint_input"),
+    "no input": ({"endpoint_input": None}, "endpoint_input"),
+}
+FAILED: dict[str, tuple[Change, str, str]] = {
+    "missing capture prefix": (
+        lambda _: {"endpoint": {"data_captured_destination_uri": "nowhere"}},
+        "InputError",
+        "nowhere/churn/AllTraffic",
+    ),
+    "constraints of another problem type": (of_regression, "DocumentError", "regression_constraints"),
+    "constraints of data quality": (of_data_quality, "DocumentError", "constraints.json"),
+    "unwritable output": (under_a_file, "OutputError", "taken/reports"),
+    "no such column in the captures": (
+        lambda _: {"endpoint": {"probability_attribute": "7"}},
+        "RejectedLinesError",
+        "probability_attribute",
+    ),
+    "no such key in the labels": (labels_without_the_key, "RejectedLinesError", "ground_truth_attribute"),
+}
+
+
+@pytest.mark.parametrize(("settings", "field"), REFUSED.values(), ids=REFUSED)
+def test_a_run_of_what_is_no_monitor_is_a_fault_of_usage(
+    churn: Callable[..., str], capsys: Any, tmp_path: Path, settings: dict[str, Any], field: str
+) -> None:
+    assert cli.main(["run", churn(**settings), "--at", AT, "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: MonitorError\n")
+    assert field in said.err
+    assert four_parts(said.err)
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(("change", "error", "named"), FAILED.values(), ids=FAILED)
+def test_a_run_that_wrong_input_fails_names_it_and_leaves_no_report(
+    churn: Callable[..., str], capsys: Any, tmp_path: Path, change: Change, error: str, named: str
+) -> None:
+    assert cli.main(["run", churn(**change(tmp_path)), "--at", AT, "--json"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"error: {error}\n")
+    assert named in said.err
+    assert four_parts(said.err)
+    assert not list(tmp_path.rglob("report.json"))
 
 
 def test_a_bad_monitor_is_2_and_each_fault_stands_on_its_own_line(churn: Callable[..., str], capsys: Any) -> None:
