@@ -629,7 +629,6 @@ _DOCUMENTS = {"page": "report.html", "report": "report.json"}
 
 def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -> list[str]:
     """A report as compact text: what was judged, each metric against its constraint, where all of it lies, what is next."""
-    from airflow_mq_provider.publish.html import NEXT_STEPS
     from airflow_mq_provider.quality.metrics import violation_name
 
     window, capture, labels, merge = (report[name] for name in ("window", "capture", "ground_truth", "merge"))
@@ -666,8 +665,8 @@ def _verdict(report: Mapping[str, Any], constraints: Mapping[str, Any] | None) -
         came = f"{cloudwatch['metrics']} metrics in {cloudwatch['namespace']}"
         lines.append(f"cloudwatch    {cloudwatch['status']}: {cloudwatch['reason'] or came}")
     lines += [f"{name:<13} {report['output']}/{document}" for name, document in _DOCUMENTS.items()]
-    if report["status"] == "NotJudged":
-        lines.append(f"next          {NEXT_STEPS[report['reason_code']]}")
+    if report["next_step"]:
+        lines.append(f"next          {report['next_step']}")
     return lines
 
 

@@ -66,24 +66,6 @@ _CONSTANT: Final = "_best_constant_classifier"
 
 _PROBLEMS: Final = {BINARY: "Binary classification", MULTICLASS: "Multiclass classification", REGRESSION: "Regression"}
 
-NEXT_STEPS: Final = {
-    "no_captures": "See whether the endpoint had traffic in the window and its data capture was on, and whether the "
-    "monitor's offsets mean this window.",
-    "no_labels": "Run this window again as of now once labels have come, or let runs wait for them (GroundTruthSensor). "
-    "If they have come, see whether ground_truth_uri names their place.",
-    "no_matches": "Compare an id of each side: a label's eventId must be the capture's inferenceId, or its eventId where "
-    "it has none.",
-    "too_few_records": "Run this window again as of now once more labels have come, widen the window, or lower "
-    "min_records.",
-    "low_coverage": "Run this window again as of now once more labels have come, let end_time_offset leave them more "
-    "time, or lower min_label_coverage.",
-    "no_constraints": "Make constraints from a labelled file with “model-quality baseline”, and name them in "
-    "constraints_uri.",
-    "nothing_judged": "The table of metrics says why each has no value: most often one of the classes does not occur in "
-    "the window.",
-}
-"""What to do about each reason not to judge."""
-
 _SOURCES: Final = {
     "params": "given with the run",
     "data_interval": "end of the data interval",
@@ -185,7 +167,7 @@ def _verdict(run: RunResult) -> Html:
         told = Html("<p>{}.</p>\n").format(detail[:1].upper() + detail[1:]) if detail else Html()
         return Html(
             '<p class="lead"><strong class="unsure">Not judged:</strong> {}.</p>\n{}<p class="next">{}</p>'
-        ).format(reason, told, NEXT_STEPS[run.verdict.code])
+        ).format(reason, told, run.verdict.next_step)
     violations = run.judgement.violations
     judged = len(violations) + len(run.judgement.within)
     if run.verdict.code == "within_noise":

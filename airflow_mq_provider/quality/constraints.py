@@ -97,6 +97,25 @@ class Suggestion:
     left_out: tuple[NotJudgedMetric, ...]
 
 
+NEXT_STEPS: Final = {
+    "no_captures": "See whether the endpoint had traffic in the window and its data capture was on, and whether the "
+    "monitor's offsets mean this window.",
+    "no_labels": "Run this window again as of now once labels have come, or let runs wait for them (GroundTruthSensor). "
+    "If they have come, see whether ground_truth_uri names their place.",
+    "no_matches": "Compare an id of each side: a label's eventId must be the capture's inferenceId, or its eventId where "
+    "it has none.",
+    "too_few_records": "Run this window again as of now once more labels have come, widen the window, or lower "
+    "min_records.",
+    "low_coverage": "Run this window again as of now once more labels have come, let end_time_offset leave them more "
+    "time, or lower min_label_coverage.",
+    "no_constraints": "Make constraints from a labelled file with “model-quality baseline”, and name them in "
+    "constraints_uri.",
+    "nothing_judged": "The table of metrics in report.html says why each has no value: most often one of the classes does not "
+    "occur in the window.",
+}
+"""What to do about each reason not to judge."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The status of a run (rule A6).
@@ -112,6 +131,11 @@ class Verdict:
     status: str
     reason: str
     code: str
+
+    @property
+    def next_step(self) -> str | None:
+        """What to do about it where nothing was judged; None where something was."""
+        return NEXT_STEPS.get(self.code)
 
 
 def suggest(metrics: Mapping[str, Metric], problem_type: str, tolerance_sd: float | None = None) -> Suggestion:

@@ -75,8 +75,9 @@ def report_document(
     """The content of ``report.json``.
 
     Every key is always there but ``engine_why``, ``segments``, ``scripts``, ``replaces``, ``revision``, ``jobs`` and ``cloudwatch``, which are
-    where there is something to tell. What SageMaker's merger did not count is null, and ``metrics`` is empty where there was nothing to compute. What
-    started the run is not part of its result: a backfill reports what the scheduled run of the window did (rule O2).
+    where there is something to tell. What SageMaker's merger did not count is null, as ``next_step`` is where something was judged, and ``metrics``
+    is empty where there was nothing to compute. What started the run is not part of its result: a backfill reports what the scheduled run of the
+    window did (rule O2).
 
     Args:
         result: of the run.
@@ -92,6 +93,7 @@ def report_document(
         "status": result.verdict.status,
         "reason": result.verdict.reason,
         "reason_code": result.verdict.code,
+        "next_step": result.verdict.next_step,
         "window": result.window.as_dict(),
         "ground_truth_as_of": format_time(result.as_of.time),
         "capture": {**blocks["capture"], "digest": result.capture_digest},

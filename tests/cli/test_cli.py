@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import __version__, cli
-from airflow_mq_provider.quality.constraints import Constraint
+from airflow_mq_provider.quality.constraints import NEXT_STEPS, Constraint
 from airflow_mq_provider.window import hour_folder
 from tests.world import T, capture_line, label_line
 
@@ -240,6 +240,7 @@ def test_a_window_with_nothing_to_judge_is_done_and_only_strict_tells(
     assert cli.main(["run", churn(), "--at", at, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["reason_code"] == code
     assert cli.main(["run", churn(), "--at", at, "--strict", "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["next_step"] == NEXT_STEPS[code]
 
 
 def test_an_explicit_window_reports_in_a_folder_of_its_own(churn: Callable[..., str], capsys: Any) -> None:

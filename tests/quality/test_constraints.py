@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -11,9 +13,11 @@ from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.quality.constraints import (
     GREATER,
     LESS,
+    NEXT_STEPS,
     Constraint,
     Judgement,
     NotJudgedMetric,
+    Verdict,
     Violation,
     judge,
     suggest,
@@ -367,3 +371,12 @@ def test_rows_of_which_only_the_number_is_known_are_judged_alike():
     assert verdict_of_rows(8, judgement, min_records=9).code == "too_few_records"
     assert verdict_of_rows(8, None).code == "no_constraints"
     assert verdict_of_rows(8, NEAR, noise_sd=2).code == "within_noise"
+
+
+def test_every_reason_not_to_judge_has_a_next_step_and_no_other_has():
+    told = re.search(r"code: the reason as one word.*", inspect.getdoc(Verdict) or "", re.DOTALL)
+    assert told is not None
+    judged = {"within_constraints", "within_noise", "violations"}
+    codes = set(re.findall(r"``(\w+)``", told[0]))
+    assert judged < codes
+    assert {code: Verdict("", "", code).next_step for code in codes} == {**NEXT_STEPS, **dict.fromkeys(judged)}

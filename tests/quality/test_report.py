@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider.monitor import EndpointInput, ModelQualityMonitor
-from airflow_mq_provider.quality.constraints import LESS, Constraint, judge, verdict
+from airflow_mq_provider.quality.constraints import LESS, NEXT_STEPS, Constraint, judge, verdict
 from airflow_mq_provider.quality.documents import Statistics, dumps
 from airflow_mq_provider.quality.report import RunResult, report_document
 from airflow_mq_provider.quality.states import (
@@ -83,6 +83,7 @@ def test_a_report_has_every_key():
         "status",
         "reason",
         "reason_code",
+        "next_step",
         "window",
         "ground_truth_as_of",
         "capture",
@@ -109,6 +110,12 @@ def test_a_report_says_what_was_decided_and_why():
     )
     assert [one["metric_name"] for one in made["violations"]] == ["f1"]
     assert [one["metric_name"] for one in made["not_judged"]] == ["precision"]
+
+
+def test_a_report_says_what_to_do_next_only_where_nothing_was_judged():
+    assert report()["next_step"] is None
+    made = report(verdict=verdict(COUNTS, None), judgement=None)
+    assert (made["reason_code"], made["next_step"]) == ("no_constraints", NEXT_STEPS["no_constraints"])
 
 
 def test_a_violation_says_how_far_beyond_it_is_and_whether_that_is_noise():
