@@ -57,6 +57,21 @@ def test_counts_of_a_window_with_everything_in_it(world: World) -> None:
     assert report["metrics"]["confusion_matrix"] == {"0": {"0": 0, "1": 0}, "1": {"0": 1, "1": 2}}
 
 
+# how a line of labels is read is the same on Spark, whose runs take seconds
+@pytest.mark.parametrize("engine", ["reference", "local"], indirect=True)
+@pytest.mark.parametrize("attribute", ["5", "nowhere"])
+def test_a_label_in_csv_is_the_label_alone_whatever_the_attribute(local_world: World, attribute: str) -> None:
+    """SageMaker knows no attribute for them; the setting serves labels in JSON, and the column of a baseline there."""
+    local_world.settings["ground_truth_attribute"] = attribute
+    local_world.captures(capture_line("a", "0.9"), capture_line("b", "0.9"), capture_line("c", "0.9"))
+    local_world.labels(
+        label_line("a", "1"), label_line("b", "0,0,0,0,0,1"), label_line("c", '{"x": 1}', encoding="JSON")
+    )
+    report = local_world.run()
+    assert report["merge"]["matched"] == 1
+    assert report["ground_truth"]["rejected"] == {"bad_payload": 1, "missing_attribute": 1}
+
+
 def test_the_label_collected_last_wins_by_folder_then_key_then_line(world: World) -> None:
     world.captures(capture_line("a", "0.9"), capture_line("b", "0.9"), capture_line("c", "0.9"))
     world.labels(label_line("a", "0"), label_line("a", "1"), label_line("b", "1"), label_line("c", "1"), name="z.jsonl")
