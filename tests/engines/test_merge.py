@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider.exceptions import InputError, RejectedLinesError
+from airflow_mq_provider.quality.lines import LINE_LIMIT
 from airflow_mq_provider.storage import join
 from airflow_mq_provider.window import AsOf, hour_folder
 from tests.world import T, World, capture_line, label_line
 
 HOUR = timedelta(hours=1)
+FOLDER = f"capture/churn/AllTraffic/{hour_folder(T - HOUR)}"
 
 
 def test_labels_join_captures_by_inference_id_else_event_id(world: World) -> None:
@@ -230,28 +232,57 @@ def test_the_other_problem_types(world: World, kind: str) -> None:
 
 def test_gzip_objects_and_what_came_before_their_damage(world: World) -> None:
     lines = b"\n".join(capture_line(f"i{n}", "0.9") for n in range(50)) + b"\n"
-    folder = "capture/churn/AllTraffic/2026/11/02/11"
-    world.put(f"{folder}/a.jsonl.gz", gzip.compress(lines))
+    world.put(f"{FOLDER}/a.jsonl.gz", gzip.compress(lines))
     world.put(
-        f"{folder}/b.jsonl", gzip.compress(capture_line("x", "0.9")) + gzip.compress(b"\n" + capture_line("y", "0.1"))
+        f"{FOLDER}/b.jsonl", gzip.compress(capture_line("x", "0.9")) + gzip.compress(b"\n" + capture_line("y", "0.1"))
     )
-    world.put(f"{folder}/c.jsonl", gzip.compress(lines, 0)[:-200])
+    world.put(f"{FOLDER}/c.jsonl", gzip.compress(lines, 0)[:-200])
     report = world.run()
     capture = report["capture"]
     assert capture["rejected"] == {"corrupt_gzip": 1}
     assert capture["lines"] == capture["used"] + 1
     assert 52 + 40 < capture["used"] < 102
     [example] = capture["rejected_examples"]
-    assert (example["file"], example["line"]) == (f"{world.root}/{folder}/c.jsonl", capture["used"] - 52 + 1)
+    assert (example["file"], example["line"]) == (f"{world.root}/{FOLDER}/c.jsonl", capture["used"] - 52 + 1)
 
 
 def test_what_came_before_a_damaged_part_of_a_gzip_object_counts(world: World) -> None:
     lines = b"\n".join(capture_line(f"i{n}", "0.9") for n in range(50)) + b"\n"
     stored = bytearray(gzip.compress(lines, 0))
     stored[-5] ^= 1  # of the checksum at its end
-    world.put("capture/churn/AllTraffic/2026/11/02/11/a.jsonl", bytes(stored))
+    world.put(f"{FOLDER}/a.jsonl", bytes(stored))
     capture = world.run()["capture"]
     assert (capture["used"], capture["lines"], capture["rejected"]) == (50, 51, {"corrupt_gzip": 1})
+
+
+@pytest.mark.parametrize("engine", ["reference", "local"], indirect=True)
+@pytest.mark.parametrize(
+    ("packed", "keep_merged"), [(False, None), (True, None), (True, "jsonl")], ids=["plain", "gzip", "gzip-merged"]
+)
+def test_a_line_over_16_mib_is_one_rejection_without_its_text_and_the_others_count(
+    local_world: World, packed: bool, keep_merged: str | None
+) -> None:
+    # good but for its length: read, it would count
+    long = capture_line("long", "0.9", given="1" * LINE_LIMIT)
+    lines = b"\n".join([capture_line("before", "0.9"), long, capture_line("after", "0.1")]) + b"\n"
+    local_world.settings["keep_merged"] = keep_merged
+    local_world.put(f"{FOLDER}/a.jsonl", gzip.compress(lines, 1) if packed else lines)
+    local_world.labels(label_line("before", "1"), label_line("long", "1"), label_line("after", "0"))
+    report = local_world.run()
+    assert {name: report["capture"][name] for name in ("lines", "used", "rejected")} == {
+        "lines": 3, "used": 2, "rejected": {"line_too_long": 1},
+    }  # fmt: skip
+    assert report["merge"]["matched"] == 2
+    assert local_world.rejected() == [
+        {
+            "side": "capture",
+            "file": f"{local_world.root}/{FOLDER}/a.jsonl",
+            "line": 2,
+            "reason": "line_too_long",
+            "seen": "over 16777216 bytes",
+            "record": "",
+        }
+    ]
 
 
 def test_batch_transform_csv_reads_manifests_and_the_last_two_columns(world: World) -> None:
