@@ -140,10 +140,14 @@ def results(
         if progress is not None:
             progress(step.phase, done[step.phase], totals[step.phase])
 
+    def finished(step: Step) -> Any:
+        result = step.function(step.unit)
+        tell(step)  # before it is taken: nobody asks again after the last one
+        return result
+
     if cores == 1 or len(steps) < 2 or sum(totals.values()) < _SMALL:
         for step in steps:
-            yield step.function(step.unit)
-            tell(step)
+            yield finished(step)
         return
     later.share()
     _steps[:] = steps

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -241,6 +242,33 @@ def test_a_window_with_nothing_to_judge_is_done_and_only_strict_tells(
     assert json.loads(capsys.readouterr().out)["reason_code"] == code
     assert cli.main(["run", churn(), "--at", at, "--strict", "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["next_step"] == NEXT_STEPS[code]
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """What the command line's clock shows each time it is looked at, and the last of it from then on."""
+    left = list(seconds)
+    monkeypatch.setattr(cli, "time", SimpleNamespace(monotonic=lambda: left.pop(0) if len(left) > 1 else left[0]))
+
+
+def test_progress_of_long_work_goes_to_standard_error_only(
+    churn: Callable[..., str], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock(monkeypatch, *range(0, 300, 3))
+    assert cli.main(["run", churn(), "--at", AT, "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "Completed"
+    assert said.err.splitlines() == ["ground truth: 100% of 0.0 MB", "captures: 100% of 0.0 MB"]
+
+
+def test_progress_is_said_at_most_every_two_seconds(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # each look at the clock that leads to a line is followed by another
+    clock(monkeypatch, 0, 1.9, 2, 2, 3.9, 4, 4)
+    progress = cli._Progress()
+    for done in range(1, 5):
+        progress("captures", done * 500_000, 10_000_000)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == ["captures:  10% of 10.0 MB", "captures:  20% of 10.0 MB"]
 
 
 def test_an_explicit_window_reports_in_a_folder_of_its_own(churn: Callable[..., str], capsys: Any) -> None:
