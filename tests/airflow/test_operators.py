@@ -98,6 +98,23 @@ def test_a_task_that_an_executor_calls_daemonic_uses_all_its_workers(
     assert churn.report(NINE)["merge"]["matched"] == 24
 
 
+def test_a_memory_limit_of_the_configuration_that_is_too_small_fails_the_merge(
+    make_dag: MakeDag,
+    runs: Runs,
+    churn: Churn,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    assert runs.finish(dag) == {"merge_ground_truth": "failed", "analyze_quality": "upstream_failed"}
+    said = "".join(capfd.readouterr())
+    assert "expected a window that can be judged within 1 MiB of memory; came 0 MiB of captures and labels" in said
+    assert "; where: memory_limit; next: nothing was read yet: give the task more memory" in said
+    assert churn.reports() == []
+
+
 # --- how long it took
 
 

@@ -271,6 +271,15 @@ def test_progress_is_said_at_most_every_two_seconds(capsys: Any, monkeypatch: py
     assert said.err.splitlines() == ["captures:  10% of 10.0 MB", "captures:  20% of 10.0 MB"]
 
 
+def test_a_memory_limit_that_is_too_small_fails_the_run(churn: Callable[..., str], capsys: Any, tmp_path: Path) -> None:
+    assert cli.main(["run", churn(), "--at", AT, "--memory-limit", "1MiB", "--json"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: InputError\n  expected  a window that can be judged within 1 MiB of memory\n")
+    assert four_parts(said.err)
+    assert not list(tmp_path.rglob("report.json"))
+
+
 def test_an_explicit_window_reports_in_a_folder_of_its_own(churn: Callable[..., str], capsys: Any) -> None:
     monitor = churn(endpoint={"start_time_offset": None})
     ends = ["--window-start", BEFORE, "--window-end", AT]
@@ -503,6 +512,7 @@ def test_a_monitor_file_that_is_absent_ends_without_a_traceback(capsys: Any, tmp
         ["run", "m.yaml", "--at", AT, "--workers", "0"],
         ["run", "m.yaml", "--at", AT, "--workers", "two"],
         ["run", "m.yaml", "--at", AT, "--engine", "duckdb"],
+        ["run", "m.yaml", "--at", AT, "--memory-limit", "much"],
         ["window", "m.yaml"],
         ["baseline", "m.yaml", "--dataset", "d.csv"],
         ["baseline", "m.yaml", "--dataset", "d.csv", "--output", "o", "--tolerance-sd", "-1"],
