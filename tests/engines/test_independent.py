@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from tests.engines import independent
 
 # Three encodings of 34,000 records: more than 100,000 of each problem type.
 RECORDS = 34_000
+# The local engine joins line by line where merged records are kept, else hours in columns: each problem and each payload once.
+LINE_BY_LINE = set(zip(generate.PROBLEMS, generate.PAYLOADS))
 
 
 @pytest.fixture(
@@ -41,6 +45,8 @@ def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         several_rows=0.02,
         unequal_rows=0.1,
     )
+    keep_merged = "jsonl" if request.param in LINE_BY_LINE else None
+    truth = replace(truth, monitor=truth.monitor | {"keep_merged": keep_merged})
     return truth, independent.judge(truth.monitor, *truth.window, truth.at)
 
 
@@ -87,6 +93,11 @@ def agrees(truth: Any, expected: dict[str, Any], engine: str) -> dict[str, Any]:
     told = capture["used"] + capture["outside_window"] + capture["dropped"] + sum(capture["rejected"].values())
     assert capture["lines"] == told
     assert labels["lines"] == labels["used"] + sum(labels["rejected"].values())
+
+    if monitor.keep_merged:
+        merged = sum(part.read_bytes().count(b"\n") for part in Path(report["output"], "merged").rglob("*.jsonl"))
+        unmerged = expected["merge"]["captures_without_label"] + sum(expected["merge"]["rejected"].values())
+        assert merged == expected["capture"]["used"] - unmerged
 
     metrics = dict(report["metrics"])
     wanted = dict(expected["metrics"])
