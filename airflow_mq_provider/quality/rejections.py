@@ -5,13 +5,18 @@ from __future__ import annotations
 from airflow_mq_provider.exceptions import RejectedLinesError
 from airflow_mq_provider.quality.states import MergeCounts
 
+_CLASSES = "positive_label and negative_label"
 _SETTINGS = {
-    "foreign_label": "positive_label and negative_label",
-    "bad_probability": "probability_attribute",
-    "bad_number": "inference_attribute, or the labels",
-    "missing_attribute": "inference_attribute, probability_attribute or ground_truth_attribute",
-    "row_count_mismatch": "the labels of multi-row records: as many labels as predictions",
+    ("capture", "foreign_label"): _CLASSES,
+    ("capture", "bad_probability"): "probability_attribute",
+    ("capture", "bad_number"): "inference_attribute",
+    ("capture", "missing_attribute"): "inference_attribute or probability_attribute",
+    ("ground truth", "foreign_label"): _CLASSES,
+    ("ground truth", "bad_number"): "ground_truth_attribute, or the labels",
+    ("ground truth", "missing_attribute"): "ground_truth_attribute",
+    ("merge", "row_count_mismatch"): "the labels of multi-row records: as many labels as predictions",
 }
+"""What to look at, by the side and its worst reason."""
 
 
 def refuse_too_many(counts: MergeCounts, most: float, rejected_uri: str) -> None:
@@ -38,7 +43,7 @@ def refuse_too_many(counts: MergeCounts, most: float, rejected_uri: str) -> None
         worst = max(rejected, key=lambda reason: rejected[reason])
         example = next((one for one in examples if one.reason == worst), None)
         where = f"{example.file}, line {example.line}; all of them" if example else "all of them"
-        setting = _SETTINGS.get(worst, "the files, or max_rejected_ratio if so many are to be expected")
+        setting = _SETTINGS.get((side, worst), "the files, or max_rejected_ratio if so many are to be expected")
         raise RejectedLinesError(
             expected=f"at most {most:.0%} of the {side} lines rejected (max_rejected_ratio)",
             came=f"{total} of {lines}: "

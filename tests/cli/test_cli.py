@@ -457,9 +457,13 @@ FAILED: dict[str, tuple[Change, str, str]] = {
     "no such column in the captures": (
         lambda _: {"endpoint": {"probability_attribute": "7"}},
         "RejectedLinesError",
-        "probability_attribute",
+        "next      look at inference_attribute or probability_attribute;",
     ),
-    "no such key in the labels": (labels_without_the_key, "RejectedLinesError", "ground_truth_attribute"),
+    "no such key in the labels": (
+        labels_without_the_key,
+        "RejectedLinesError",
+        "next      look at ground_truth_attribute;",
+    ),
 }
 
 
