@@ -158,7 +158,13 @@ class Storage:
                 no longer the one that was listed with that ``etag``, where one is given.
         """
         if not is_s3(uri):
-            return b"".join(_chunks_local(uri, None, etag))
+            try:
+                with _open_local(uri) as file:
+                    data = file.read()
+                    _refuse_other(file, uri, etag)
+                    return data
+            except OSError as error:
+                _refuse_local(InputError, error, uri)
 
         def whole() -> bytes:
             body: bytes = self._get(uri, **_if_match(etag))["Body"].read()
@@ -641,21 +647,21 @@ def _open_local(uri: str) -> io.FileIO:
     return io.FileIO(local_path(uri) if not uri or _SCHEME.match(uri) else uri)
 
 
-def _chunks_local(uri: str, size: int | None, etag: str) -> Iterator[bytes]:
-    """The file in pieces, or in one where no size is given."""
+def _chunks_local(uri: str, size: int, etag: str) -> Iterator[bytes]:
     try:
         with _open_local(uri) as file:
-            if size is None:
-                yield file.read()
-            else:
-                # room for what is there, not for `size`: most files are small
-                room = min(size, os.fstat(file.fileno()).st_size + 1)
-                while piece := file.read(room):
-                    yield piece
-            found = _local_etag(os.fstat(file.fileno())) if etag else ""
+            # room for what is there, not for `size`: most files are small
+            room = min(size, os.fstat(file.fileno()).st_size + 1)
+            while piece := file.read(room):
+                yield piece
+            _refuse_other(file, uri, etag)
     except OSError as error:
         _refuse_local(InputError, error, uri)
-    if found != etag:
+
+
+def _refuse_other(file: io.FileIO, uri: str, etag: str) -> None:
+    """Refuse a file that is no longer the one that was listed, where that is known."""
+    if etag and _local_etag(os.fstat(file.fileno())) != etag:
         raise InputError(
             expected=_UNCHANGED,
             came="it was written anew since it was listed",

@@ -116,10 +116,10 @@ def test_an_hour_in_memory_is_not_loaded_again_and_goes_when_a_window_has_no_use
     read: list[str] = []
     standing = local_world.storage.read
 
-    def reading_noted(uri: str) -> bytes:
+    def reading_noted(uri: str, *, etag: str = "") -> bytes:
         if "_prepared" in uri:
             read.append(uri.rpartition("/")[2][:13])
-        return standing(uri)
+        return standing(uri, etag=etag)
 
     monkeypatch.setattr(local_world.storage, "read", reading_noted)
     local_world.settings["endpoint"] = {"start_time_offset": "-PT1H"}
