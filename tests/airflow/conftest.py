@@ -180,7 +180,7 @@ def emr_application(s3_endpoint: str) -> str:
 
 
 @pytest.fixture
-def spark_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> Iterator[Path]:
+def spark_submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str) -> Path:
     """A ``spark-submit`` on the path that runs the application by this Python; returns where it notes its commands."""
     pytest.importorskip("airflow.providers.apache.spark")
     folder = tmp_path / "bin"
@@ -202,8 +202,14 @@ sys.exit(subprocess.run(command, env=environment).returncode)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[2]"}))
-    yield noted
-    gc.collect()  # the provider leaves the pipe of its child open, of which a later test would be told
+    return noted
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed_behind() -> Iterator[None]:
+    """Airflow and its providers leave files and pipes open: they are closed here, or a test of another room would be told."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
