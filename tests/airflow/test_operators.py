@@ -110,8 +110,9 @@ def test_a_memory_limit_of_the_configuration_that_is_too_small_fails_the_merge(
     runs.trigger(dag, **AT_NINE)
     assert runs.finish(dag) == {"merge_ground_truth": "failed", "analyze_quality": "upstream_failed"}
     said = "".join(capfd.readouterr())
-    assert "expected a window that can be judged within 1 MiB of memory; came 0 MiB of captures and labels" in said
-    assert "; where: memory_limit; next: nothing was read yet: give the task more memory" in said
+    if AIRFLOW >= (3, 1):  # before, a run in one process does not print what a task raised
+        assert "expected a window that can be judged within 1 MiB of memory; came 0 MiB of captures and labels" in said
+        assert "; where: memory_limit; next: nothing was read yet: give the task more memory" in said
     assert churn.reports() == []
 
 
