@@ -42,6 +42,13 @@ def s3(data: Truth) -> S3:
     return S3(data.root.parent)
 
 
+def judge_with(storage: Storage, data: Truth) -> dict[str, Any]:
+    """The report of a run over local files."""
+    monitor = ModelQualityMonitor.model_validate(data.monitor)
+    window = Window(*data.window, scheduled_time=data.at, source="command_line")
+    return run.run(monitor, window, storage=storage)
+
+
 def judge(data: Truth, s3: S3) -> dict[str, Any]:
     """The report of a run by two workers."""
     import boto3
@@ -71,17 +78,33 @@ def test_faults_that_pass_change_no_count(fault: str, data: Truth, s3: S3) -> No
 
 
 @pytest.mark.parametrize("side", ["capture", "labels"])
-def test_an_object_that_vanishes_after_it_was_listed_fails_the_run_and_never_makes_it_smaller(
-    side: str, data: Truth, s3: S3
+@pytest.mark.parametrize(
+    ("fault", "expected", "came"),
+    [
+        ("missing", "an object that exists", "NoSuchKey"),
+        # what it says now would be kept as what it said when it was listed, and be believed when it is put back
+        ("written anew", "the object to stay as it is until it is read", "PreconditionFailed"),
+    ],
+)
+def test_an_object_that_is_not_there_as_it_was_listed_fails_the_run_and_never_makes_it_smaller(
+    fault: str, expected: str, came: str, side: str, data: Truth, s3: S3
 ) -> None:
     read = [key for key in s3.listed() if key.startswith(f"bucket/{side}/") and "/2026/11/01/03/" in key]
-    gone = read[len(read) // 2]
-    s3.fault = lambda operation, key: "missing" if operation == "GetObject" and key == gone else None
+    meant = read[len(read) // 2]
+
+    def at_its_turn(operation: str, key: str) -> str | None:
+        if operation != "GetObject" or key != meant:
+            return None
+        if fault == "written anew":
+            s3.put(key, b"{}\n")
+        return fault
+
+    s3.fault = at_its_turn
     with pytest.raises(InputError) as caught:
         judge(data, s3)
-    assert caught.value.expected == "an object that exists"
-    assert "NoSuchKey" in caught.value.came
-    assert caught.value.where == f"s3://{gone}"
+    assert caught.value.expected == expected
+    assert came in caught.value.came
+    assert caught.value.where == f"s3://{meant}"
     assert "run again" in caught.value.next_step
     assert [key for key in s3.written if key.endswith("report.json")] == []
 
@@ -96,32 +119,10 @@ def test_a_local_file_that_vanishes_after_it_was_listed_fails_the_run_too(tmp_pa
                 gone.unlink(missing_ok=True)
             return super().read(uri, etag=etag)
 
-    monitor = ModelQualityMonitor.model_validate(data.monitor)
-    window = Window(*data.window, scheduled_time=data.at, source="command_line")
     with pytest.raises(InputError, match="a file that exists") as caught:
-        run.run(monitor, window, storage=Vanishing())
+        judge_with(Vanishing(), data)
     assert caught.value.where == str(gone)
     assert "run again" in caught.value.next_step
-
-
-@pytest.mark.parametrize("side", ["capture", "labels"])
-def test_an_object_that_is_written_anew_after_it_was_listed_fails_the_run(side: str, data: Truth, s3: S3) -> None:
-    """What it says now would be kept as what it said when it was listed, and be believed when it is put back."""
-    read = [key for key in s3.listed() if key.startswith(f"bucket/{side}/") and "/2026/11/01/03/" in key]
-    changed = read[len(read) // 2]
-
-    def replace_when_read(operation: str, key: str) -> None:
-        if operation == "GetObject" and key == changed:
-            s3.put(key, b"{}\n")
-
-    s3.fault = replace_when_read
-    with pytest.raises(InputError) as caught:
-        judge(data, s3)
-    assert caught.value.expected == "the object to stay as it is until it is read"
-    assert "PreconditionFailed" in caught.value.came
-    assert caught.value.where == f"s3://{changed}"
-    assert "run again" in caught.value.next_step
-    assert [key for key in s3.written if key.endswith("report.json")] == []
 
 
 @pytest.mark.parametrize("larger_than_a_piece", [False, True])
@@ -147,15 +148,13 @@ def test_a_local_file_that_is_written_anew_after_it_was_listed_fails_the_run_too
             self._change(uri)
             return super().chunks(uri, size, etag=etag)
 
-    monitor = ModelQualityMonitor.model_validate(data.monitor)
-    window = Window(*data.window, scheduled_time=data.at, source="command_line")
     with pytest.raises(InputError, match="to stay as it is") as caught:
-        run.run(monitor, window, storage=Changing())
+        judge_with(Changing(), data)
     assert caught.value.where == str(changed)
     assert "run again" in caught.value.next_step
     # nor is what it says kept as what it said
     changed.write_bytes(written)
-    report = run.run(monitor, window)
+    report = judge_with(Storage(), data)
     assert {name: report[name] for name in data.counts} == {
         name: report[name] | wanted for name, wanted in data.counts.items()
     }
