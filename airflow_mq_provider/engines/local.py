@@ -24,7 +24,7 @@ import numpy as np
 from airflow_mq_provider.engines import by_hour
 from airflow_mq_provider.engines.hours import rows_together
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
-from airflow_mq_provider.engines.memory import fits
+from airflow_mq_provider.engines.memory import fits, refuse_more_rows
 from airflow_mq_provider.engines.reading import capture_lines, label_lines, reader
 from airflow_mq_provider.engines.task import (
     MISMATCH,
@@ -495,6 +495,7 @@ def _added_up(
         total.outside_window += part.outside_window
         total.dropped += part.dropped
         total.matched_rows += part.matched_rows
+        refuse_more_rows(task, total.matched_rows)
         for ids in part.without_label:
             without_label.add(ids)
         total.ages += part.ages

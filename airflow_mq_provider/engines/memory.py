@@ -1,18 +1,26 @@
-"""How much memory a run takes, told from its listing before it starts, and how much it may take."""
+"""How much memory a run takes, told from its listing before it starts, and how much it may take.
+
+A listing tells neither lines nor rows: both are counted in the beginnings of three objects of each side, by the engines' own
+reading of a line. Where that misjudges, the run notices once it has counted, and stops: `refuse_more_rows`, `refuse_rows`.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airflow_mq_provider.engines.task import MergeTask
+from airflow_mq_provider.engines.reading import headed, reader
+from airflow_mq_provider.engines.task import PIECE, ROWS_SUFFIX, UNIT, MergeTask
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.lines import Block, blocks
+from airflow_mq_provider.quality.columns import read_labels
+from airflow_mq_provider.quality.lines import LINE_LIMIT, Block, Lines, Rejection, blocks, lines_of
+from airflow_mq_provider.quality.records import Classes
+from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION
 from airflow_mq_provider.storage import Storage
 
 MIB = 1024 * 1024
@@ -23,16 +31,32 @@ _WORKER = 110 * MIB
 """Of each worker: a unit of captures read ahead, its columns, its merged records."""
 _LABEL = 110
 """Bytes of a label while the table of labels is made in memory; half of that stays."""
+_LABEL_ROW = 24
+"""The same of each row beyond a label's first."""
+_TRUTH = 3
+"""The same of each byte of the labels' different texts, where merged records need them."""
 _LABEL_ON_DISK = 6
 """The same where the table is made on disk: what is held of it is one part in 64, and a mark that a label was found."""
 _HOUR_CAPTURE, _HOUR_LABEL = 90, 45
 """Bytes of a capture and of a label where the columns of all hours are held and joined at once."""
-_PREPARED = 3
-"""The same of a byte of a prepared hour."""
+_HOUR_CAPTURE_ROW, _HOUR_LABEL_ROW = 45, 20
+"""The same of each row beyond a line's first."""
+_PREPARED, _PREPARED_ROWS = 3, 6
+"""The same of a byte of a prepared hour: of one with a row a line, and of one that is mostly rows."""
+_UNIT, _UNIT_ROW = 40 * MIB, 30
+"""Bytes of a worker, and of each row of the unit that it works on: more than `_WORKER` where a unit is many rows."""
+_JUDGED = 95
+"""Bytes of a row of a captured record beside it, while the records of one piece are judged one by one."""
+_JUDGED_LABEL = {BINARY: 35, MULTICLASS: 80, REGRESSION: 80}
+"""The same of a row of a label."""
 _ROW = 60
 """Bytes of a merged row with a probability while curves and samples are made of the sorted scores."""
-_LONGEST_GUESS = 64
-"""A listed byte takes no more bytes of memory than this, whatever it is."""
+_PART = 5
+"""The same of a byte of the parts that a merge wrote, whose rows may have been binned."""
+_LONGEST_GUESS = 1024
+"""A listed byte takes no more bytes of memory than this, of rows as short as they can be, in gzip."""
+_LOOKED_AT = 16 * 1024
+"""Of so many bytes at the beginning of an object the rows are counted, and of one whole line at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +72,21 @@ class MemoryNeed:
 
 def memory_needed(task: MergeTask, storage: Storage, workers: int) -> MemoryNeed:
     """Estimate what a merge and its analysis take, from what is listed and from the first lines of three objects."""
-    captures, labels = _lines(task.captures, storage), _lines(task.labels, storage)
-    processes = _PROCESS + (workers * _WORKER if workers > 1 else 0)
-    rows = captures * _ROW if task.reading.probability is not None else 0
+    captures, labels = _of_captures(task, task.captures, storage), _of_labels(task, task.labels, storage)
+    processes = _processes(workers, captures, labels)
+    more = labels.more_rows * _LABEL_ROW + (labels.texts * _TRUTH if task.needs_truths else 0)
+    rows = captures.rows * _ROW if task.reading.probability is not None else 0
+    table = labels.lines * _LABEL + more
     return MemoryNeed(
-        in_memory=processes + max(labels * _LABEL, labels * _LABEL // 2 + rows),
-        on_disk=processes + labels * _LABEL_ON_DISK + rows,
+        in_memory=max(processes + table, _processes(workers) + labels.lines * _LABEL // 2 + more + rows),
+        on_disk=labels.lines * _LABEL_ON_DISK + max(processes, _processes(workers) + rows),
     )
+
+
+def _processes(workers: int, *sides: _Content) -> int:
+    """What the processes take whatever the window: themselves, and in each a unit of the sides given."""
+    unit = max([_WORKER, *(_UNIT + side.at_work for side in sides)])
+    return _PROCESS + (workers * unit if workers > 1 else unit - _WORKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +148,62 @@ def hours_fit(
     """
     limit = task.memory_limit or memory_limit()
     listed = sum(one.size for one in (*captures, *labels))
-    held = _PROCESS + workers * _WORKER + prepared * _PREPARED
-    if held + listed * _LONGEST_GUESS <= limit:
+    processes = _PROCESS + workers * _WORKER
+    if processes + prepared * _PREPARED_ROWS + listed * _LONGEST_GUESS <= limit:
         return True
-    lines = _lines(captures, storage)
-    read = lines * _HOUR_CAPTURE + _lines(labels, storage) * _HOUR_LABEL
-    return held + read <= limit
+    # what is prepared does not say how many rows its lines have: the lines themselves do
+    some, several = (
+        _of_captures(task, captures or task.captures, storage),
+        _of_labels(task, labels or task.labels, storage),
+    )
+    held = prepared * (_PREPARED_ROWS if some.more_rows > some.lines else _PREPARED)
+    if captures:
+        held += some.lines * _HOUR_CAPTURE + some.more_rows * _HOUR_CAPTURE_ROW
+    if labels:
+        held += several.lines * _HOUR_LABEL + several.more_rows * _HOUR_LABEL_ROW
+    return _processes(workers, some, several) + held <= limit
+
+
+def refuse_rows(storage: Storage, merged_uri: str, rows: int, limit: int | None) -> None:
+    """Refuse to analyze merged rows with probabilities that the memory has no room for.
+
+    Args:
+        storage: of the rows.
+        merged_uri: under which they lie in parts.
+        rows: how many the merge counted.
+        limit: bytes that may be taken; None for most of what this process may have.
+
+    Raises:
+        InputError: they do not fit. Rows that were binned are judged by what is left of them.
+    """
+    limit = limit or memory_limit()
+    if _PROCESS + rows * _ROW <= limit:
+        return
+    size = sum(one.size for one in storage.list(merged_uri) if one.key.endswith(ROWS_SUFFIX))
+    if (need := _PROCESS + min(rows * _ROW, size * _PART)) > limit:
+        raise _too_many_rows(rows, need, limit, "the rows are merged, but were not read")
+
+
+def refuse_more_rows(task: MergeTask, rows: int) -> None:
+    """Refuse to go on with a merge that has counted more rows than the analysis after it has room for.
+
+    Raises:
+        InputError: it has, since its lines are not like those by which it was weighed.
+    """
+    if task.reading.probability is None or task.counts_only:
+        return
+    limit = task.memory_limit or memory_limit()
+    if (need := _PROCESS + rows * _ROW) > limit:
+        raise _too_many_rows(rows, need, limit, "the merge was stopped where it had counted them")
+
+
+def _too_many_rows(rows: int, need: int, limit: int, so_far: str) -> InputError:
+    return InputError(
+        expected=f"merged rows whose probabilities can be put in order within {limit // MIB:,} MiB of memory",
+        came=f"{rows:,} rows, which need about {need // MIB:,} MiB",
+        where="memory_limit",
+        next_step=f"{so_far}: give the task more memory or a shorter window, or run the monitor on Spark, where so many are binned",
+    )
 
 
 def memory_limit(share: float = 0.8) -> int:
@@ -152,18 +234,121 @@ def parse_size(text: str, *, field: str) -> int:
     return int(float(number) * step ** (1 + "KMGT".index(unit.upper()) if unit else 0))
 
 
-def _lines(objects: Sequence[Input], storage: Storage) -> int:
-    """About how many lines the objects hold: by the lines a byte of the first, the middle and the last one."""
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """About how much some objects hold.
+
+    Attributes:
+        lines: how many.
+        more_rows: rows beyond the first of each line.
+        at_work: bytes that the rows of a unit take while one works on it.
+        texts: bytes of the different ``groundTruthData`` values.
+    """
+
+    lines: int = 0
+    more_rows: int = 0
+    at_work: int = 0
+    texts: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.lines + self.more_rows
+
+
+def _of_captures(task: MergeTask, objects: Sequence[Input], storage: Storage) -> _Content:
+    """What captured objects hold. What a preprocessor makes of their records is not known before it runs: a row of each."""
+    read = reader(task)
+
+    def told(lines: Lines) -> tuple[int, int, int]:
+        part = read(lines, task.reading, None, Classes(task.reading))
+        return len(part.at), int(len(part.at) if part.rows is None else part.rows.sum()), 0
+
+    cut = task.blocks
+    if task.reading.batch == "csv-header":
+        return _content(objects, storage, lambda chunks, uri: headed(cut(chunks, uri)), told, _JUDGED)
+    return _content(objects, storage, cut, told, _JUDGED, whole=task.reading.batch == "parquet")
+
+
+def _of_labels(task: MergeTask, objects: Sequence[Input], storage: Storage) -> _Content:
+    """What objects of labels hold."""
+
+    def told(lines: Lines) -> tuple[int, int, int]:
+        part = read_labels(lines, task.reading, Classes(task.reading))
+        rows = int(len(part.at) if part.rows is None else part.rows.sum())
+        return len(part.at), rows, sum(map(len, part.truths))
+
+    return _content(objects, storage, blocks, told, _JUDGED_LABEL[task.reading.problem_type])
+
+
+def _content(
+    objects: Sequence[Input],
+    storage: Storage,
+    cut: Callable[[Iterable[bytes], str], Iterator[Block | Rejection]],
+    told: Callable[[Lines], tuple[int, int, int]],
+    judged: int,
+    *,
+    whole: bool = False,
+) -> _Content:
+    """By the lines a byte, and what a line holds, of the first, the middle and the last object, whichever has most.
+
+    `told` says of some lines how many can be used, their rows, and the bytes of their labels' different texts; `judged` is what each
+    row takes while it is. An object that has to be, is read `whole`.
+    """
     filled = [one for one in objects if one.size]
     if not filled:
-        return 0
-    samples = {filled[at].uri: filled[at] for at in (0, len(filled) // 2, -1)}
+        return _Content()
+    lines_a_byte = more_a_byte = texts_a_byte = rows_of_a_piece = 0.0
+    for one in {filled[at].uri: filled[at] for at in (0, len(filled) // 2, -1)}.values():
+        pieces, read = _first_lines(one, storage, cut, whole=whole)
+        lines = sum(piece.data.count(b"\n") + 1 for piece in pieces)
+        here = lines / max(1, read)
+        looked_at = [_beginning(piece) for piece in pieces[:1]]
+        used, rows, texts = told(lines_of(looked_at))
+        rows_a_byte = rows / max(1, sum(len(piece.data) for piece in looked_at))
+        rows_of_a_piece = max(rows_of_a_piece, rows_a_byte * _piece(filled))
+        lines_a_byte = max(lines_a_byte, here)
+        more_a_byte = max(more_a_byte, here * (rows - used) / max(1, used))
+        texts_a_byte = max(texts_a_byte, here * texts / max(1, used))
     size = sum(one.size for one in filled)
-    return int(max(_lines_a_byte(one, storage) for one in samples.values()) * size) + 1
+    unit = min(size, max(UNIT, max(one.size for one in filled)))
+    unit_rows = (lines_a_byte + more_a_byte) * unit
+    return _Content(
+        lines=int(lines_a_byte * size) + 1,
+        more_rows=int(more_a_byte * size),
+        at_work=int(unit_rows * _UNIT_ROW + min(rows_of_a_piece, unit_rows) * judged),
+        texts=int(texts_a_byte * size),
+    )
 
 
-def _lines_a_byte(one: Input, storage: Storage) -> float:
-    chunk = next(iter(storage.chunks(one.uri)), b"")
-    # of an object that goes on, the end of the chunk is taken for damage or for a whole line: neither counts for much
-    lines = sum(piece.data.count(b"\n") + 1 for piece in blocks([chunk]) if isinstance(piece, Block))
-    return lines / max(1, len(chunk))
+def _first_lines(
+    one: Input, storage: Storage, cut: Callable[[Iterable[bytes], str], Iterator[Block | Rejection]], *, whole: bool
+) -> tuple[list[Block], int]:
+    """The blocks of the first chunk of an object, or of as many as its first line takes, and the bytes of these chunks."""
+    found: list[Block] = []
+    read = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal read
+        for chunk in storage.chunks(one.uri):
+            read += len(chunk)
+            yield chunk
+            if not whole and (found or read > LINE_LIMIT):
+                return
+
+    # the end of the last chunk is taken for damage or for a whole line: neither counts for much
+    for piece in cut(chunks(), one.uri):
+        if isinstance(piece, Block):
+            found.append(piece)  # noqa: PERF401 - `chunks` looks at it meanwhile
+    return found, read
+
+
+def _piece(objects: Sequence[Input]) -> int:
+    """Bytes of the largest piece that lines are read in: what is nearly one is followed by a whole object, or by a piece of it."""
+    return PIECE + min(PIECE, max(one.size for one in objects))
+
+
+def _beginning(block: Block) -> Block:
+    """Its first lines, whole."""
+    end = block.data.find(b"\n", _LOOKED_AT)
+    return block if end < 0 else replace(block, data=block.data[: end + 1])

@@ -27,7 +27,7 @@ def label_lines(storage: Storage, unit: Unit) -> Iterator[Lines]:
 def capture_lines(task: MergeTask, storage: Storage, unit: Unit) -> Iterator[Lines]:
     """The captured lines of a unit, likewise, the names of columns taken from where they stand."""
     pieces = _pieces(unit.objects, storage, task.blocks)
-    return _gathered(_headed(pieces) if task.reading.batch == "csv-header" else pieces)
+    return _gathered(headed(pieces) if task.reading.batch == "csv-header" else pieces)
 
 
 def reader(task: MergeTask) -> Callable[..., Predictions]:
@@ -48,7 +48,7 @@ def _gathered(pieces: Iterable[Block | Rejection]) -> Iterator[Lines]:
         yield lines_of(held)
 
 
-def _headed(pieces: Iterable[Block | Rejection]) -> Iterator[Block | Rejection]:
+def headed(pieces: Iterable[Block | Rejection]) -> Iterator[Block | Rejection]:
     """Take the first line of each object for the names of its columns."""
     header: tuple[str, ...] | None = None
     for piece in pieces:

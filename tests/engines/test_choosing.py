@@ -19,8 +19,8 @@ from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.storage import Storage
 from tests.world import World, capture_line, label_line
 
-ROOM, NO_ROOM = 8 * 1024 * MIB, MIB
-"""Limits: one that has room for a small window, and one that no window fits into."""
+ROOM, NO_ROOM, WORKERS = 8 * 1024 * MIB, 110 * MIB, 4
+"""Limits: one that has room for a small window with so many workers, and one that has room for its analysis only."""
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def spark(monkeypatch: pytest.MonkeyPatch, no_spark: None) -> None:
 
 
 def judged(world: World, limit: int, engine: str = "auto") -> dict[str, Any]:
-    return run.run(world.monitor(), world.window(), storage=world.storage, engine=engine, memory_limit=limit)
+    return run.run(
+        world.monitor(), world.window(), storage=world.storage, engine=engine, workers=WORKERS, memory_limit=limit
+    )
 
 
 def test_a_window_that_fits_is_judged_here_even_where_spark_is_given(world: World, spark: None) -> None:
@@ -62,13 +64,13 @@ def test_a_window_that_does_not_fit_goes_to_spark_where_it_is_given(
     caplog.set_level(logging.INFO, "airflow_mq_provider")
     report = judged(world, NO_ROOM)
     assert report["engine"] == "spark"
-    assert "more than the memory limit of 1 MiB; a Spark session is given" in report["engine_why"]
+    assert "more than the memory limit of 110 MiB; a Spark session is given" in report["engine_why"]
     [said] = [one.getMessage() for one in caplog.records if one.name.startswith("airflow_mq_provider")]
     assert said == f"Engine spark: {report['engine_why']}."
 
 
 def test_without_spark_the_local_engine_says_what_a_window_needs(world: World) -> None:
-    with pytest.raises(InputError, match="within 1 MiB of memory") as refused:
+    with pytest.raises(InputError, match="within 110 MiB of memory") as refused:
         judged(world, NO_ROOM)
     assert "Spark" in refused.value.next_step
 
@@ -87,7 +89,7 @@ def test_an_engine_that_was_named_is_not_explained(world: World, spark: None) ->
 
 
 def test_the_merge_s_choice_is_that_of_the_report_whatever_the_analysis_would_take(world: World, spark: None) -> None:
-    settings: dict[str, Any] = {"storage": world.storage, "engine": "auto"}
+    settings: dict[str, Any] = {"storage": world.storage, "engine": "auto", "workers": WORKERS}
     handover = run.merge(world.monitor(), world.window(), memory_limit=NO_ROOM, **settings)
     report = run.analyze(world.monitor(), world.window(), handover=handover, memory_limit=ROOM, **settings)
     assert (report["engine"], report["engine_why"]) == ("spark", handover["engine_why"])
@@ -129,7 +131,7 @@ def test_the_command_line_chooses_too_and_says_why(
         "--interval-start",
         window.as_dict()["start"],
     ]
-    assert main([*given, "--engine", "auto", "--memory-limit", "8GiB"]) == 0
+    assert main([*given, "--engine", "auto", "--workers", "4", "--memory-limit", "8GiB"]) == 0
     assert "engine        local: 0 MiB are listed" in capsys.readouterr().out
-    assert main([*given, "--engine", "auto", "--memory-limit", "1MiB", "--json"]) == 0
+    assert main([*given, "--engine", "auto", "--workers", "4", "--memory-limit", "110MiB", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["engine"] == "spark"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 from airflow_mq_provider import run
 from airflow_mq_provider.engines import labels, local, memory
 from airflow_mq_provider.engines.memory import MIB, memory_limit, memory_needed, parse_size
-from airflow_mq_provider.engines.task import MergeTask
+from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.records import reading as reading_of
@@ -57,6 +61,10 @@ def between(world: World, monkeypatch: pytest.MonkeyPatch) -> int:
     """A limit that holds the run with its labels on disk, and not with its labels in memory."""
     monkeypatch.setattr(memory, "_PROCESS", 0)
     monkeypatch.setattr(memory, "_WORKER", 0)
+    monkeypatch.setattr(memory, "_UNIT", 0)
+    monkeypatch.setattr(memory, "_UNIT_ROW", 0)
+    monkeypatch.setattr(memory, "_JUDGED", 0)
+    monkeypatch.setattr(memory, "_JUDGED_LABEL", {"BinaryClassification": 0})
     need: list[memory.MemoryNeed] = []
     needed = memory.memory_needed
 
@@ -137,6 +145,114 @@ def test_the_need_grows_with_the_records_and_not_with_their_bytes(world: World, 
         for one in (world, wide)
     ]
     assert needs[1].in_memory == pytest.approx(needs[0].in_memory, rel=0.01)
+
+
+def of_rows(root: Path, rows: int, *, records: int = 200) -> World:
+    """A window whose records have so many rows each."""
+    found = World(Storage(), str(root), "local", {"keep_merged": "jsonl"})
+    found.captures(*(capture_line(f"id-{number:05d}", "\n".join(["0.25"] * rows)) for number in range(records)))
+    found.labels(*(label_line(f"id-{number:05d}", "\n".join("01" * (rows // 2) or "0")) for number in range(records)))
+    return found
+
+
+def needed(world: World) -> memory.MemoryNeed:
+    task = task_of(captures=listed(world, "capture"), labels=listed(world, "labels"), world=world)
+    return memory_needed(task, world.storage, 1)
+
+
+def test_the_need_grows_with_the_rows_of_a_record(tmp_path: Path) -> None:
+    rows = 200 * (1_000 - 1)
+    one, many = needed(of_rows(tmp_path / "one", 1)), needed(of_rows(tmp_path / "many", 1_000))
+    assert many.on_disk - one.on_disk == pytest.approx(rows * memory._ROW, rel=0.05)
+    assert many.in_memory - one.in_memory == pytest.approx(rows * (memory._ROW + memory._LABEL_ROW), rel=0.05)
+
+
+def test_the_rows_of_a_line_that_is_longer_than_a_chunk_count(tmp_path: Path) -> None:
+    world = of_rows(tmp_path / "root", 800_000, records=1)  # 4.8 MB of captures
+    assert needed(world).on_disk > memory._PROCESS + 800_000 * memory._ROW
+
+
+@pytest.mark.parametrize("kind", ["csv-header", "parquet"])
+def test_the_rows_of_a_batch_transform_are_looked_at_in_its_own_form(kind: str, tmp_path: Path) -> None:
+    world = World(Storage(), str(tmp_path), "local")
+    text = "score,id,time\n" + "".join(f"0.5,id-{number},2026-11-02T11:30:00Z\n" for number in range(5_000))
+    data = text.encode()
+    if kind == "parquet":
+        csv = pytest.importorskip("pyarrow.csv")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(csv.read_csv(io.BytesIO(data)), tmp_path / "packed")
+        data = (tmp_path / "packed").read_bytes()
+    world.put("capture/part", data)
+    task = task_of(captures=listed(world, "capture"), labels=(), world=world)
+    task = replace(task, reading=replace(task.reading, batch=kind))
+    assert memory._of_captures(task, task.captures, world.storage).rows == pytest.approx(5_000, rel=0.01)
+
+
+def test_the_rows_of_an_inflated_object_count(tmp_path: Path) -> None:
+    plain, packed = of_rows(tmp_path / "plain", 1_000), of_rows(tmp_path / "packed", 1_000)
+    for one in (*packed.storage.list(f"{packed.root}/capture"), *packed.storage.list(f"{packed.root}/labels")):
+        packed.storage.write(one.uri, gzip.compress(packed.storage.read(one.uri)))
+    assert needed(packed).on_disk == pytest.approx(needed(plain).on_disk, rel=0.05)
+
+
+def test_analysis_refuses_more_rows_than_it_has_room_for_before_it_reads_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.merge(world.monitor(), world.window(), storage=world.storage, workers=1)
+    monkeypatch.setattr(run, "count", lambda *_: pytest.fail("rows were read"))
+    with pytest.raises(InputError) as refused:
+        run.analyze(world.monitor(), world.window(), storage=world.storage, memory_limit=memory._PROCESS + MIB)
+    assert refused.value.expected == "merged rows whose probabilities can be put in order within 101 MiB of memory"
+    assert refused.value.came == "20,000 rows, which need about 101 MiB"
+    assert refused.value.where == "memory_limit"
+    assert "Spark" in refused.value.next_step
+
+
+def test_rows_that_were_binned_are_weighed_by_what_is_left_of_them(tmp_path: Path) -> None:
+    storage = Storage()
+    storage.write(str(tmp_path / f"part-00000{ROWS_SUFFIX}"), b"0" * 1000)
+    memory.refuse_rows(storage, str(tmp_path), 10**9, memory._PROCESS + MIB)
+    storage.write(str(tmp_path / f"part-00001{ROWS_SUFFIX}"), b"0" * MIB)
+    with pytest.raises(InputError, match="1,000,000,000 rows, which need about 105 MiB"):
+        memory.refuse_rows(storage, str(tmp_path), 10**9, memory._PROCESS + MIB)
+
+
+def test_a_merge_that_counts_more_rows_than_its_first_lines_foretold_stops_and_says_so(tmp_path: Path) -> None:
+    world = of_rows(tmp_path / "root", 1)
+    world.captures(*[capture_line("long", "\n".join(["0.25"] * 300_000))], name="b.jsonl")
+    world.labels(*[label_line("long", "\n".join(["0"] * 300_000))], name="b.jsonl")
+    world.captures(capture_line("id-1", "0.5"), name="c.jsonl")
+    world.captures(capture_line("id-1", "0.5"), name="d.jsonl")
+    world.labels(label_line("id-1", "0"), name="c.jsonl")
+    world.labels(label_line("id-1", "0"), name="d.jsonl")
+    with pytest.raises(InputError, match="the merge was stopped where it had counted them"):
+        judged(world, memory._PROCESS + 10 * MIB)
+
+
+_JUDGED = """
+import sys
+from pathlib import Path
+from airflow_mq_provider.engines.memory import MIB
+from airflow_mq_provider.storage import Storage
+from tests.engines.test_memory import judged
+from tests.world import World
+judged(World(Storage(), sys.argv[1], "local", {"keep_merged": "jsonl"}), int(sys.argv[2]) * MIB)
+status = Path("/proc/self/status").read_text()
+print(status.partition("VmHWM:")[2].split()[0])
+"""
+
+
+def peak(world: World, limit: int) -> float:
+    """The most memory that a process took which judged the window within a limit, both in MiB."""
+    told = subprocess.run([sys.executable, "-c", _JUDGED, world.root, str(limit)], capture_output=True, check=True)
+    return int(told.stdout) / 1024
+
+
+def test_a_million_and_a_half_of_rows_are_judged_within_their_limit_or_refused(tmp_path: Path) -> None:
+    world = of_rows(tmp_path / "root", 1_000, records=1_500)
+    assert 110 < peak(world, 280) < 280
+    with pytest.raises(InputError, match="within 110 MiB of memory"):
+        judged(world, 110 * MIB)
 
 
 def test_every_worker_needs_memory(world: World) -> None:
