@@ -9,16 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow_mq_provider.engines.hours import CAPTURES, LABELS, made_of_hours
-from airflow_mq_provider.engines.prepared import reading_digest, useless
+from airflow_mq_provider.engines.prepared import LEFT_OVER, reading_digest, useless
 from airflow_mq_provider.engines.task import PreparedPlace
 from airflow_mq_provider.exceptions import WindowError
 from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.quality.records import reading
 from airflow_mq_provider.storage import Storage, StoredObject, join
 from airflow_mq_provider.window import Window, format_time, parse_delay, parse_offset
-
-_LEFT_OVER = 3600.0
-"""Seconds after which nobody writes any more what is written half."""
 
 
 def prepared_place(monitor: ModelQualityMonitor, window: Window) -> PreparedPlace | None:
@@ -54,7 +51,7 @@ def clean(
         listed = list(storage.list(folder))
         standing += len(listed)
         removed += [one for one in listed if useless(one.key, before=before, digest=digest)]
-        storage.sweep(folder, deep=False, older_than=_LEFT_OVER)
+        storage.sweep(folder, deep=False, older_than=LEFT_OVER)
     storage.delete([one.uri for one in removed])
     return {
         "monitor": monitor.name,

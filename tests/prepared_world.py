@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,11 @@ def set_up(world: World, problem_type: str) -> World:
     return world
 
 
-def busy(world: World, problem_type: str) -> World:
+def busy(world: World, problem_type: str, hours_ago: Sequence[int] = (4, 3, 2, 1)) -> World:
     """Four hours: records of one and of several rows, ids and labels twice, late ones, broken ones, unequal ones, blank lines."""
     set_up(world, problem_type)
     predicted, actual = VALUES[problem_type]
-    for hours in (4, 3, 2, 1):
+    for hours in hours_ago:
         start = T - hours * HOUR
         ids = [f"{hours}-{number}" for number in range(12)]
         captured = [

@@ -220,8 +220,7 @@ class _Side(Generic[Hour]):
                 if self._shelf is not None and not unit.whole:
                     self.refused = self._shelf.keep(unit.folder, encoded(hour, unit.folder.name)) or self.refused
         if self._shelf is not None:
-            if self._todo:
-                self._shelf.tidy([unit.folder for unit in self._todo])
+            self._shelf.tidy(self._folders)
             self._shelf.hold(self._loaded)
         return [self._loaded[one.name] for one in self._folders]
 

@@ -44,6 +44,8 @@ _MAGIC: Final = b"MQHOUR\r\n"
 _READERS: Final = 8
 """Read at once, on S3."""
 _SWEPT: Final = timedelta(days=7)
+LEFT_OVER: Final = 3600.0
+"""Seconds after which nobody writes any more what is written half."""
 
 
 # --- names --------------------------------------------------------------------------------------------------------------
@@ -216,18 +218,20 @@ class Shelf:
             return error
         return None
 
-    def tidy(self, written: Sequence[HourFolder]) -> None:
-        """Delete what the hours just written replace, and what lies before those that are to be kept.
+    def tidy(self, folders: Sequence[HourFolder]) -> None:
+        """Delete what these hours replace, what lies before those that are to be kept, and what was left half written.
 
-        Of the latter no more than a week is looked at: runs of other times, as those of a backfill, keep what is theirs.
+        All of them, not only those just written: who wrote the others may have been killed before it came here. Of what lies
+        before, no more than a week is looked at: runs of other times, as those of a backfill, keep what is theirs.
         Where deleting is refused it stays, and takes room.
         """
-        replaced = {one.name.rpartition("-")[0]: one.name for one in written}
+        replaced = {one.name.rpartition("-")[0]: one.name for one in folders}
         keep_from = _stem(hour_folder(self._place.keep_from))
         stale = [
             join(self._folder, name)
             for name in self._standing
             if name < keep_from or replaced.get(name.rpartition("-")[0], name) != name
         ]
-        with suppress(OutputError):
+        with suppress(OutputError, OSError):
             self._storage.delete(stale)
+            self._storage.sweep(self._folder, deep=False, older_than=LEFT_OVER)

@@ -18,6 +18,7 @@ import pytest
 
 from airflow_mq_provider.storage import Storage
 from benchmarks.generate import generate
+from tests.killers import state_of_process
 from tests.world import StoppedError, StoppingStorage, World, capture_line, label_line
 
 
@@ -112,43 +113,6 @@ def test_killed_while_it_reads_a_run_leaves_no_report_and_gives_the_same_bytes_l
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-def test_killed_while_it_prepares_hours_a_run_leaves_nothing_that_changes_a_later_one(tmp_path: Path) -> None:
-    truth = generate(tmp_path / "data", records=60_000, hours=6, seed=5)
-    command = [
-        str(Path(sys.executable).parent / "model-quality"),
-        "run",
-        str(tmp_path / "data" / "monitor.json"),
-        "--json",
-    ]
-    command += ["--at", truth.at.isoformat(), "--workers", "2"]
-    output = Path(truth.monitor["output_uri"])
-
-    def report() -> dict[str, Any]:
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        found.pop("timings")
-        return dict(found)
-
-    def hours() -> dict[Path, bytes]:
-        return {path: path.read_bytes() for path in output.glob("_prepared/*/*/*/2*")}
-
-    expected = report()
-    whole = hours()
-    for wanted in (0, 1, 5):
-        shutil.rmtree(output)
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + 60
-        while len(list(output.glob("_prepared/*/*/*/*"))) < wanted and time.monotonic() < deadline:
-            time.sleep(0.001)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not list(output.rglob("report.json"))
-        assert hours().items() <= whole.items()
-        assert report() == expected
-        assert hours() == whole
-
-
 def test_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
     truth = generate(tmp_path / "data", records=60_000, hours=6, seed=5)
     command = [str(Path(sys.executable).parent / "model-quality"), "run", str(tmp_path / "data" / "monitor.json")]
@@ -174,6 +138,6 @@ def test_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
 def alive(worker: str) -> bool:
     """Whether a process runs still; one that has ended and waits to be collected does not."""
     try:
-        return Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return state_of_process(int(worker)) != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
