@@ -12,14 +12,15 @@ import mmap
 import multiprocessing
 import os
 import pickle
+import select
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
@@ -59,11 +60,13 @@ class Later(Generic[T]):
         self._folder = folder
         self._value: tuple[T] | None = None
         self._file: IO[bytes] | None = None
-        self._told: Any = None
+        # A pipe that can be read as soon as the value is told, and that nobody reads. What has locks, as an Event, would let
+        # this process wait for ever where a worker was killed that waited.
+        self._told: tuple[int, int] | None = None
 
     def share(self) -> None:
         """Prepare to be told to processes that are forked from now on."""
-        self._told = multiprocessing.get_context("fork").Event()
+        self._told = os.pipe()
         self._file = _unnamed_file(self._folder)
 
     def put(self, value: T) -> None:
@@ -82,18 +85,18 @@ class Later(Generic[T]):
         pickle.dump((spans, head), self._file)
         self._file.write(end.to_bytes(8, "little"))
         self._file.flush()
-        self._told.set()
+        self._tell()
 
     def here(self) -> bool:
         """Whether `get` would answer at once."""
-        return self._value is not None or (self._told is not None and self._told.is_set())
+        return self._value is not None or self._is_told(0)
 
     def get(self) -> T:
         """The value, when it is told."""
         if self._value is None:
-            if self._told is None or self._file is None:
+            if self._file is None:
                 raise RuntimeError("a value was asked for before it was made")
-            self._told.wait()
+            self._is_told(None)
             data = memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
             end = int.from_bytes(data[-8:], "little")
             spans, head = pickle.loads(data[end:-8])  # noqa: S301 - the parent wrote it
@@ -102,9 +105,23 @@ class Later(Generic[T]):
 
     def end(self) -> None:
         """Let go of what waits for a value that will not come, and of the memory. Workers keep what they mapped."""
-        if self._file is not None:
-            self._told.set()
+        if self._file is not None and self._told is not None:
+            self._tell()
+            for end in self._told:
+                os.close(end)
             self._file.close()
+
+    def _tell(self) -> None:
+        if self._told is not None:
+            os.write(self._told[1], b"1")
+
+    def _is_told(self, patience: int | None) -> bool:
+        """Whether the value is told; None waits for it."""
+        if self._told is None:
+            return False
+        waiting = select.poll()
+        waiting.register(self._told[0], select.POLLIN)
+        return bool(waiting.poll(patience))
 
 
 _ALIGNED = 64
@@ -160,7 +177,9 @@ def results(
     try:
         waiting: deque[tuple[Step, Future[Any]]] = deque()
         for number, step in enumerate(steps):
-            waiting.append((step, pool.submit(_run_step, number)))
+            with _workers_live(step):
+                future = pool.submit(_run_step, number)
+            waiting.append((step, future))
             while len(waiting) > 2 * cores:
                 yield _result(waiting, tell)
         while waiting:
@@ -181,8 +200,17 @@ def _run_step(number: int) -> Any:
 
 def _result(waiting: deque[tuple[Step, Future[T]]], tell: Callable[[Step], None]) -> T:
     step, future = waiting.popleft()
-    try:
+    with _workers_live(step):
         result = future.result()
+    tell(step)
+    return result
+
+
+@contextmanager
+def _workers_live(step: Step) -> Iterator[None]:
+    """Say in four parts that a worker was killed, wherever the pool says it."""
+    try:
+        yield
     except BrokenProcessPool as error:
         raise InputError(
             expected="worker processes that live until their work is done",
@@ -190,8 +218,6 @@ def _result(waiting: deque[tuple[Step, Future[T]]], tell: Callable[[Step], None]
             where=f"{step.unit.objects[0].uri} and what follows it",
             next_step="most often memory ran out: give the task more, or fewer workers; nothing was reported, run it again",
         ) from error
-    tell(step)
-    return result
 
 
 def _start_worker(parent: int) -> None:

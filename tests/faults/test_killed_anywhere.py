@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,10 +17,11 @@ import pytest
 from airflow_mq_provider import refresh, run
 from airflow_mq_provider.engines import task, workers
 from airflow_mq_provider.engines.prepared import LEFT_OVER
+from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.publish import cloudwatch
 from airflow_mq_provider.retention import clean
 from airflow_mq_provider.storage import Storage, join
-from tests.killers import Disk, LoopbackS3, kill_group
+from tests.killers import Disk, LoopbackS3, kill_group, state_of_process
 from tests.prepared_world import HOUR, busy, prepared, result
 from tests.world import T, World, capture_line, label_line
 
@@ -220,6 +222,64 @@ def test_what_a_killed_run_left_half_written_goes_with_the_next_one_that_knows_n
         os.utime(path, (time.time() - 2 * LEFT_OVER,) * 2)
     world.run()
     assert not half_written()
+
+
+# --- a worker -------------------------------------------------------------------------------------------------------------
+
+
+class DeadlyToWorkers(Storage):
+    """A storage that kills each other process that reads so many objects of it."""
+
+    def __init__(self, reads: int) -> None:
+        super().__init__()
+        self._left = reads
+        self._maker = os.getpid()
+
+    def read(self, uri: str, *, etag: str = "") -> bytes:
+        if os.getpid() != self._maker:
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self._left -= 1
+        return super().read(uri, etag=etag)
+
+
+@pytest.mark.parametrize("reads", [0, 2])
+@pytest.mark.parametrize("keep_merged", [None, "jsonl"], ids=["by hour", "line by line"])
+@pytest.mark.timeout(60)
+def test_a_worker_that_is_killed_fails_the_run_and_the_next_one_is_right(
+    tmp_path: Path, keep_merged: str | None, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_pieces(monkeypatch)
+    world = small(Storage(), str(tmp_path / "root"), keep_merged=keep_merged)
+    world.workers = 2
+    world.run()
+    expected = result(world)
+    world.storage.delete([one.uri for one in prepared(world)])
+    world.storage = DeadlyToWorkers(reads)
+    with pytest.raises(InputError, match="one of them was killed") as caught:
+        world.run()
+    assert "memory ran out" in caught.value.next_step
+    world.storage = Storage()
+    assert not world.storage.exists(join(world.prefix(), "report.json"))
+    world.run()
+    assert result(world) == expected
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_was_killed_while_it_waited_for_the_labels_does_not_keep_its_parent_waiting() -> None:
+    labels: workers.Later[int] = workers.Later()
+    labels.share()
+    worker = os.fork()
+    if worker == 0:
+        labels.get()
+        os._exit(0)
+    while state_of_process(worker) != "S":
+        pass
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    labels.put(1)
+    assert labels.here()
+    labels.end()
 
 
 # --- a refresh ------------------------------------------------------------------------------------------------------------
