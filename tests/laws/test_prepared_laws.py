@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Iterator
 from dataclasses import fields
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,16 @@ from airflow_mq_provider.engines.hours import (
     label_hour,
 )
 from airflow_mq_provider.engines.prepared import decoded, encoded
+from airflow_mq_provider.engines.task import LoadedHours
 from airflow_mq_provider.quality.lines import Lines, blocks, lines_of
 from airflow_mq_provider.quality.records import Reading, hash_ids, reading
-from airflow_mq_provider.storage import Storage
-from tests.prepared_world import PROBLEMS, busy, prepared, run, set_up
-from tests.world import World, capture_line, label_line
+from airflow_mq_provider.retention import clean
+from airflow_mq_provider.storage import Storage, is_s3, join
+from airflow_mq_provider.window import hour_folder
+from benchmarks.s3_server import S3, serving
+from tests.loopback import S3Clients
+from tests.prepared_world import HOUR, PROBLEMS, busy, prepared, run, set_up
+from tests.world import T, World, capture_line, label_line
 
 # --- whatever happened to them ------------------------------------------------------------------------------------------
 
@@ -42,10 +49,26 @@ class Known:
         self.others = standing(world)
         world.settings.pop("keep_rejected")
         self.expected = run(world)
-        self.own = {path: data for path, data in standing(world).items() if path not in self.others}
+        self.own = {uri: data for uri, data in standing(world).items() if uri not in self.others}
 
     def __repr__(self) -> str:
         return "Known(...)"  # Hypothesis shows what a law was given
+
+    def mends(self, damages: list[tuple[int, str, float]]) -> None:
+        """A run after these damages writes the same bytes, and every hour is again what it was."""
+        storage = self.world.storage
+        for uri, content in {**self.own, **self.others}.items():
+            storage.write(uri, content)
+        for number, how, place in damages:
+            spoil(
+                storage,
+                sorted(self.own)[number % len(self.own)],
+                how,
+                place,
+                [*self.own.values(), *self.others.values()],
+            )
+        assert run(self.world) == self.expected
+        assert self.own.items() <= standing(self.world).items()
 
 
 @pytest.fixture(scope="module", params=PROBLEMS)
@@ -53,53 +76,139 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return Known(busy(World(Storage(), str(tmp_path_factory.mktemp("law")), "local"), request.param))
 
 
-def standing(world: World) -> dict[Path, bytes]:
-    return {Path(one.uri): Path(one.uri).read_bytes() for one in prepared(world)}
+class SameETag(S3):
+    """An S3 where a prepared hour has one ETag, whatever its bytes are: nothing can be told by it."""
+
+    def etag(self, key: str) -> str:
+        return '"0"' if "/_prepared/" in key else super().etag(key)
+
+
+@pytest.fixture(scope="module")
+def s3_world() -> Iterator[World]:
+    """A world of two hours on S3, where requests are what takes time."""
+    with serving(SameETag()) as endpoint:
+        yield World(Storage(S3Clients(endpoint)), "s3://bucket/root", "local")
+
+
+@pytest.fixture(scope="module")
+def known_on_s3(s3_world: World) -> Known:
+    return Known(busy(s3_world, "BinaryClassification", (2, 1)))
+
+
+def standing(world: World) -> dict[str, bytes]:
+    return {one.uri: world.storage.read(one.uri) for one in prepared(world)}
 
 
 DAMAGE = st.sampled_from(
     ["deleted", "truncated", "bit", "longer", "empty", "foreign", "another's", "another version", "half written"]
 )
+DAMAGES = st.lists(st.tuples(st.integers(0, 7), DAMAGE, st.floats(0, 1)), max_size=12)
 
 
-def spoil(path: Path, how: str, place: float, others: list[bytes]) -> None:
-    content = path.read_bytes()
+def spoil(storage: Storage, uri: str, how: str, place: float, others: list[bytes]) -> None:
+    """Do something to an object, if it is there and not empty."""
+    content = storage.read(uri) if storage.exists(uri) else b""
+    if not content:
+        return
     at = int(place * (len(content) - 1))
+    if how == "half written":  # S3 has nothing of it, a disk has a file of another name
+        storage.delete([uri])
+        if not is_s3(uri):
+            Path(uri).with_name(f".{at:016x}.unfinished").write_bytes(content[:at])
+        return
     if how == "deleted":
-        path.unlink()
-    elif how == "half written":
-        path.rename(path.with_name(f".{at:016x}.unfinished"))
-    elif how == "bit":
-        changed = bytearray(content)
-        changed[at] ^= 1 << at % 8
-        path.write_bytes(changed)
-    else:
-        path.write_bytes(
-            {
-                "truncated": content[:at],
-                "longer": content + b"\0",
-                "empty": b"",
-                "foreign": b"{}\n" * at,
-                "another's": others[at % len(others)],
-                "another version": content.replace(b"MQHOUR", b"MQHOU2", 1),
-            }[how]
-        )
+        storage.delete([uri])
+        return
+    changed = bytearray(content)
+    changed[at] ^= 1 << at % 8
+    made = {
+        "bit": bytes(changed),
+        "truncated": content[:at],
+        "longer": content + b"\0",
+        "empty": b"",
+        "foreign": b"{}\n" * at,
+        "another's": others[at % len(others)],
+        "another version": content.replace(b"MQHOUR", b"MQHOU2", 1),
+    }
+    storage.write(uri, made[how])
 
 
-@given(st.lists(st.tuples(st.integers(0, 7), DAMAGE, st.floats(0, 1)), max_size=12))
+@given(DAMAGES)
 @settings(max_examples=20)
 def test_whatever_happened_to_prepared_hours_a_run_writes_the_same_bytes_and_mends_them(
     known: Known, damages: list[tuple[int, str, float]]
 ) -> None:
-    for path, content in {**known.own, **known.others}.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    for number, how, place in damages:
-        path = sorted(known.own)[number]
-        if path.exists() and path.stat().st_size:
-            spoil(path, how, place, [*known.own.values(), *known.others.values()])
-    assert run(known.world) == known.expected
-    assert known.own.items() <= standing(known.world).items()
+    known.mends(damages)
+
+
+@given(DAMAGES)
+@settings(max_examples=6)
+def test_so_it_does_on_s3_where_no_etag_tells_of_it(known_on_s3: Known, damages: list[tuple[int, str, float]]) -> None:
+    known_on_s3.mends(damages)
+
+
+# --- whatever happens between runs --------------------------------------------------------------------------------------
+
+NAMES = st.sampled_from(["a.jsonl", "b.jsonl", "c.jsonl.gz"])
+STEPS = st.lists(
+    st.tuples(st.just("captures"), st.integers(0, 2), NAMES, st.integers(0, 15))
+    | st.tuples(st.just("labels"), st.integers(0, 2), NAMES, st.integers(0, 15))
+    | st.tuples(st.just("remove"), st.sampled_from(["capture/churn/AllTraffic", "labels"]), st.integers(0, 2), NAMES)
+    | st.tuples(st.just("spoil"), st.integers(0, 7), DAMAGE, st.floats(0, 1))
+    | st.tuples(st.just("clean"), st.integers(0, 3))
+    | st.tuples(st.just("run"), st.integers(0, 2), st.booleans()),
+    max_size=14,
+)  # fmt: skip
+
+
+def each_says_what_a_cold_run_says(world: World, steps: list[tuple[Any, ...]]) -> None:
+    """Go through the steps, and run at the end in any case: each run writes what one without prepared hours would."""
+    storage, loaded = world.storage, LoadedHours()
+    for one in list(storage.list(world.root)):
+        storage.delete([one.uri])
+    set_up(world, "BinaryClassification")
+    world.captures(capture_line("base", "0.9", time=T - 3 * HOUR), hour=T - 3 * HOUR, name="base.jsonl")
+    for kind, *about in [*steps, ("run", 0, True), ("run", 0, False)]:
+        if kind in ("captures", "labels"):
+            hour, name, which = about
+            ids = [f"{hour}-{number}" for number in range(4) if which >> number & 1]
+            start = T - (hour + 1) * HOUR
+            if kind == "captures":
+                lines = [capture_line(id, f"0.{which % 9}", time=start + timedelta(minutes=len(name))) for id in ids]
+            else:
+                lines = [label_line(id, str(which % 2)) for id in ids]
+            data = b"\n".join([*lines, b"broken"])
+            side = "capture/churn/AllTraffic" if kind == "captures" else "labels"
+            world.put(f"{side}/{hour_folder(start)}/{name}", gzip.compress(data, mtime=0) if "gz" in name else data)
+        elif kind == "remove":
+            side, hour, name = about
+            storage.delete([join(world.root, side, hour_folder(T - (hour + 1) * HOUR), name)])
+        elif kind == "spoil":
+            number, how, place = about
+            if hours := standing(world):
+                spoil(storage, sorted(hours)[number % len(hours)], how, place, list(hours.values()))
+        elif kind == "clean":
+            clean(world.monitor(), storage, now=T, older_than=about[0] * HOUR)
+        else:
+            later, in_memory = about
+            found = run(world, T + later * HOUR, loaded if in_memory else None)
+            world.settings["prepared_hours_retention"] = "P0D"
+            assert run(world, T + later * HOUR) == found
+            world.settings.pop("prepared_hours_retention")
+
+
+@given(STEPS)
+@settings(max_examples=25)
+def test_whatever_happens_between_runs_each_says_what_a_cold_run_says(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, ...]]
+) -> None:
+    each_says_what_a_cold_run_says(World(Storage(), str(tmp_path_factory.mktemp("steps")), "local"), steps)
+
+
+@given(STEPS)
+@settings(max_examples=5)
+def test_so_it_is_on_s3(s3_world: World, steps: list[tuple[Any, ...]]) -> None:
+    each_says_what_a_cold_run_says(World(s3_world.storage, "s3://bucket/steps", "local"), steps)
 
 
 # --- bytes --------------------------------------------------------------------------------------------------------------
