@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,12 @@ from airflow_mq_provider.engines.task import MISMATCH, LoadedHours
 from airflow_mq_provider.exceptions import OutputError
 from airflow_mq_provider.quality.lines import Block, lines_of
 from airflow_mq_provider.quality.records import reading
+from airflow_mq_provider.retention import clean
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import hour_folder
+from benchmarks.s3_server import S3, serving
+from tests.children import all_at_once
+from tests.loopback import S3Clients
 from tests.prepared_world import HOUR, PROBLEMS, VALUES, as_it_was, busy, prepared, result, run, set_up
 from tests.world import T, World, capture_line, label_line
 
@@ -312,30 +316,39 @@ def test_windows_that_overlap_share_their_hours_and_differ_in_nothing_from_cold_
     assert [run(local_world, at) for at in ends] == expected
 
 
-def _judge(root: str, hours: int) -> None:
-    world = busy_settings(World(Storage(), root, "local"))
-    world.run(at=T + hours * HOUR - 5 * HOUR)
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.parametrize("on", ["disk", "s3"])
+def test_ten_parallel_runs_of_overlapping_windows_give_the_reports_of_ten_serial_ones(tmp_path: Path, on: str) -> None:
+    """Ten processes, each with two windows and their hours in memory, while an eleventh cleans everything away."""
+    if on == "disk":
+        ten_in_parallel(World(Storage(), str(tmp_path), "local"))
+        return
+    with serving(S3()) as endpoint:
+        ten_in_parallel(World(Storage(S3Clients(endpoint)), "s3://bucket/root", "local"))
 
 
-def busy_settings(world: World) -> World:
-    world.settings["endpoint"] = {"start_time_offset": "-PT4H", "end_time_offset": "-PT0H"}
-    return world
-
-
-def test_ten_parallel_runs_of_overlapping_windows_give_the_reports_of_ten_serial_ones(tmp_path: Path) -> None:
-    ends = [T + hours * HOUR - 5 * HOUR for hours in range(10)]
-    serial, parallel = (busy(World(Storage(), str(tmp_path / "w"), "local"), "BinaryClassification") for _ in range(2))
-    for world in (serial, parallel):
-        busy_settings(world).settings.pop("segments")
-        world.settings["max_rejected_ratio"] = 1.0
+def ten_in_parallel(world: World) -> None:
+    busy(world, "BinaryClassification")
+    ends = [T + number * HOUR / 2 - 15 * HOUR / 4 for number in range(20)]  # at no full hour: none lies below another
     for at in ends:
-        serial.run(at=at)
-    expected = [result(serial, at) for at in ends]
-    serial.storage.delete([one.uri for one in prepared(serial)])
-    serial.storage.delete([one.uri for one in serial.storage.list(join(serial.root, "out"))])
-    with ProcessPoolExecutor(10, mp_context=multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(_judge, [serial.root] * len(ends), range(10)))
-    assert [result(parallel, at) for at in ends] == expected
+        world.run(at=at)
+    expected = [result(world, at) for at in ends]
+    hours = {one.uri: world.storage.read(one.uri) for one in prepared(world)}
+    assert len(hours) == 8
+    world.storage.delete([one.uri for one in world.storage.list(join(world.root, "out"))])
+
+    def judge(ends: Sequence[datetime]) -> None:
+        loaded: LoadedHours = {}
+        for at in ends:
+            world.run(at=at, loaded=loaded)
+
+    def clean_all() -> None:
+        for _ in range(20):
+            clean(world.monitor(), world.storage, now=T + 100 * HOUR)
+
+    all_at_once([*(partial(judge, ends[first::10]) for first in range(10)), clean_all])
+    assert [result(world, at) for at in ends] == expected
+    assert {one.uri: world.storage.read(one.uri) for one in prepared(world)}.items() <= hours.items()
 
 
 def test_a_label_of_another_number_of_rows_is_told_with_its_captured_line(world: World) -> None:
