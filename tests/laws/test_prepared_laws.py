@@ -112,9 +112,9 @@ def spoil(storage: Storage, uri: str, how: str, place: float, others: list[bytes
         return
     at = int(place * (len(content) - 1))
     if how == "half written":  # S3 has nothing of it, a disk has a file of another name
-        storage.delete([uri])
         if not is_s3(uri):
             Path(uri).with_name(f".{at:016x}.unfinished").write_bytes(content[:at])
+        storage.delete([uri])
         return
     if how == "deleted":
         storage.delete([uri])
