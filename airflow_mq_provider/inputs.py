@@ -110,7 +110,7 @@ def _batch_data(manifests: Iterable[StoredObject], storage: Storage) -> Iterable
         if manifest.size > _MANIFEST_LIMIT:
             raise _bad_manifest(manifest.uri, f"an object of {manifest.size} bytes")
         try:
-            entries = json.loads(storage.read(manifest.uri))
+            entries = json.loads(storage.read(manifest.uri, etag=manifest.etag))
         except ValueError as error:
             raise _bad_manifest(manifest.uri, f"no JSON: {error}") from error
         if not (isinstance(entries, list) and entries and isinstance(entries[0], dict)):
