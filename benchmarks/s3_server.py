@@ -16,6 +16,8 @@ import hashlib
 import json
 import os
 import re
+import socket
+import struct
 import sys
 import threading
 from bisect import bisect_left, bisect_right, insort
@@ -30,7 +32,7 @@ from xml.sax.saxutils import escape
 Fault = Callable[[str, str], str | None]
 """Told the operation (``GetObject``, …) and the key, it names what goes wrong: one of `FAULTS`, or None."""
 
-FAULTS = ("slow_down", "reset", "short", "missing")
+FAULTS = ("slow_down", "reset", "short", "reset_midway", "stalled", "missing")
 PAGE = 1000
 
 
@@ -124,7 +126,8 @@ class S3:
             start, end = int(found[1]), min(int(found[2] or len(data)), len(data) - 1)
             answered["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
             data = data[start : end + 1]
-        return Reply(206 if found else 200, data, answered, cut=len(data) // 2 if fault == "short" else None)
+        end = {"short": "closed", "reset_midway": "reset", "stalled": "stalled"}.get(fault or "")
+        return Reply(206 if found else 200, data, answered, cut=len(data) // 2 if end else None, end=end or "closed")
 
     def _listed(self, bucket: str, query: dict[str, str]) -> Reply:
         prefix = f"{bucket}/{query.get('prefix', '')}"
@@ -154,12 +157,13 @@ class S3:
 
 @dataclass
 class Reply:
-    """An answer; with `cut`, only so many bytes of its body before the connection is closed."""
+    """An answer; with `cut`, only so many bytes of its body before the connection is ``closed``, ``reset`` or ``stalled``."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    end: str = "closed"
 
 
 def _operation(method: str, query: dict[str, list[str]]) -> str:
@@ -207,7 +211,7 @@ class _Connection(asyncio.Protocol):
             self._send(method, self._s3.answer(method, target, headers, body))
 
     def _send(self, method: str, reply: Reply) -> None:
-        if reply.cut == 0:
+        if reply.cut == 0 and not reply.body:
             self._transport.abort()
             return
         lines = [f"HTTP/1.1 {reply.status} {'OK' if reply.status < 300 else 'No'}"]
@@ -215,7 +219,10 @@ class _Connection(asyncio.Protocol):
         lines += [f"Content-Length: {len(reply.body)}", "Last-Modified: Tue, 24 Nov 2026 00:00:00 GMT"]
         head = "\r\n".join([*lines, "", ""]).encode()
         self._transport.write(head + (b"" if method == "HEAD" else reply.body[: reply.cut]))
-        if reply.cut is not None:
+        if reply.cut is not None and reply.end != "stalled":
+            if reply.end == "reset":
+                no_goodbye = struct.pack("ii", 1, 0)
+                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
             self._transport.close()
 
 

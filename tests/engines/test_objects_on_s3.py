@@ -66,7 +66,7 @@ def now_and_then(fault: str, every: int) -> Callable[[str, str], str | None]:
     return lambda operation, _: fault if operation == "GetObject" and next(asked) % every == 0 else None
 
 
-@pytest.mark.parametrize("fault", ["slow_down", "reset", "short"])
+@pytest.mark.parametrize("fault", ["slow_down", "reset", "short", "reset_midway"])
 def test_faults_that_pass_change_no_count(fault: str, data: Truth, s3: S3) -> None:
     s3.fault = now_and_then(fault, every=71)
     report = judge(data, s3)

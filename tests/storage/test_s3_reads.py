@@ -11,6 +11,8 @@ import certifi
 import pytest
 from botocore.session import Session
 
+from airflow_mq_provider import s3_reads
+from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.s3_reads import FAILURES, reader, will_not_fork
 from airflow_mq_provider.storage import Storage
 from benchmarks.s3_server import S3, serving
@@ -150,8 +152,6 @@ def test_requests_are_signed_as_boto3_signs_them(endpoint: str, s3: S3) -> None:
 
 def test_temporary_credentials_are_asked_for_again_when_they_age(endpoint: str, s3: S3) -> None:
     """Here they are asked for before each read, and are so old that boto3 then gets new ones."""
-    import airflow_mq_provider.s3_reads as s3_reads
-
     numbers = iter(range(100))
 
     def refreshed() -> dict[str, str]:
@@ -192,8 +192,10 @@ def test_any_key_is_read_as_boto3_reads_it(key: str, endpoint: str, s3: S3) -> N
     assert by_worker(Storage(lambda: client(endpoint)), f"s3://bucket/{key}") == b"of this key"
 
 
-@pytest.mark.parametrize("fault", ["slow_down", "reset", "short"])
-def test_what_passes_is_tried_again(fault: str, endpoint: str, s3: S3) -> None:
+@pytest.mark.parametrize("fault", ["slow_down", "reset", "short", "reset_midway", "stalled"])
+def test_what_passes_is_tried_again(fault: str, endpoint: str, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    if fault == "stalled":
+        monkeypatch.setattr(s3_reads, "_TIMEOUT", timedelta(seconds=1))
     faults = iter([fault, fault])
     s3.fault = lambda *_: next(faults, None)
     assert by_worker(Storage(lambda: client(endpoint, boto3_may_read=False))) == DATA
@@ -206,6 +208,8 @@ def test_what_passes_is_tried_again(fault: str, endpoint: str, s3: S3) -> None:
         ("slow_down", "S3's whole answer within 5 attempts"),
         ("reset", "S3's whole answer within 5 attempts"),
         ("short", "S3's whole answer within 5 attempts"),
+        ("reset_midway", "S3's whole answer within 5 attempts"),
+        ("stalled", "S3's whole answer within 5 attempts"),
         ("missing", "an object that exists"),
     ],
 )
@@ -213,8 +217,9 @@ def test_what_stays_is_told_by_boto3_in_four_parts(
     fault: str, said: str, endpoint: str, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_mq_provider.storage.PAUSE", 0)
+    monkeypatch.setattr(s3_reads, "_TIMEOUT", timedelta(seconds=0.2))
     s3.fault = lambda *_: fault
-    told = by_worker(Storage(lambda: client(endpoint))).decode()
+    told = by_worker(Storage(lambda: client(endpoint, read_timeout=0.2))).decode()
     assert f"InputError: expected {said}" in told
     assert f"where: {URI}" in told
 
@@ -230,3 +235,29 @@ def test_after_some_failures_a_worker_leaves_reading_to_boto3(endpoint: str, s3:
     s3.fault = refuse_obstore
     assert by_worker(Storage(lambda: client(endpoint)), times=5) == DATA * 5
     assert len(agents) == 5 + FAILURES
+
+
+@pytest.mark.parametrize("by", ["read", "chunks"])
+@pytest.mark.parametrize("fault", ["slow_down", "reset", "short", "reset_midway", "stalled"])
+def test_boto3_tries_again_what_passes_too(
+    by: str, fault: str, endpoint: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that stalls is given up after the client's own `read_timeout`."""
+    monkeypatch.setattr("airflow_mq_provider.storage.PAUSE", 0)
+    faults = iter([fault, fault])
+    s3.fault = lambda *_: next(faults, None)
+    storage = Storage(lambda: client(endpoint, **({"read_timeout": 1} if fault == "stalled" else {})))
+    assert (storage.read(URI) if by == "read" else b"".join(storage.chunks(URI, size=1000))) == DATA
+    assert s3.requests["GetObject"] == 3
+
+
+def test_chunks_give_up_on_a_body_that_stalls_without_a_byte_in_between(
+    endpoint: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_mq_provider.storage.PAUSE", 0)
+    s3.put(f"bucket/{KEY}", b"x")  # the half of one byte is none
+    s3.fault = lambda *_: "stalled"
+    with pytest.raises(InputError, match="ReadTimeout") as caught:
+        list(Storage(lambda: client(endpoint, read_timeout=0.1)).chunks(URI))
+    assert caught.value.where == URI
+    assert s3.requests["GetObject"] == 5
