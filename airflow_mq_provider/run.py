@@ -32,6 +32,7 @@ from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish.cloudwatch import CloudWatch, default_client, publish
 from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.quality import documents
+from airflow_mq_provider.quality.binary import Ranking, rank
 from airflow_mq_provider.quality.constraints import NOT_JUDGED, Constraint, Judgement, Verdict, judge, suggest, verdict
 from airflow_mq_provider.quality.dataset import labelled_rows
 from airflow_mq_provider.quality.figures import figures
@@ -40,7 +41,7 @@ from airflow_mq_provider.quality.rejections import refuse_too_many
 from airflow_mq_provider.quality.report import RunResult, report_document
 from airflow_mq_provider.quality.revisions import replaced, revision
 from airflow_mq_provider.quality.segments import judge_segments
-from airflow_mq_provider.quality.states import MergeCounts, State, state_of
+from airflow_mq_provider.quality.states import BinaryState, MergeCounts, State, state_of
 from airflow_mq_provider.report_folder import (
     ADDED,
     CONSTRAINTS,
@@ -252,7 +253,8 @@ def _judged(
 ) -> RunResult:
     """What a run found, from the state of its rows and the hand-over of its merge."""
     counts = MergeCounts.from_dict(merged)
-    statistics = _statistics(monitor, state, format_time(window.scheduled_time)) if state.records else None
+    ranking = rank(state) if isinstance(state, BinaryState) else None
+    statistics = _statistics(monitor, state, format_time(window.scheduled_time), ranking) if state.records else None
     judgement = None
     if constraints is not None and statistics is not None:
         judgement = judge(statistics.metrics, constraints, monitor.problem_type)
@@ -268,7 +270,7 @@ def _judged(
         engine=merged["engine"],
         engine_why=merged.get("engine_why"),  # a hand-over of an earlier version has none
         scripts=scripts,
-        figures=figures(state, monitor.threshold) if state.records else None,
+        figures=figures(state, monitor.threshold, ranking) if state.records else None,
     )
 
 
@@ -414,7 +416,9 @@ def baseline(
     }
 
 
-def _statistics(monitor: ModelQualityMonitor, state: State, evaluation_time: str | None) -> documents.Statistics:
+def _statistics(
+    monitor: ModelQualityMonitor, state: State, evaluation_time: str | None, ranking: Ranking | None = None
+) -> documents.Statistics:
     return documents.statistics(
         monitor.problem_type,
         state,
@@ -422,6 +426,7 @@ def _statistics(monitor: ModelQualityMonitor, state: State, evaluation_time: str
         evaluation_time=evaluation_time,
         negative_label=monitor.negative_label,
         positive_label=monitor.positive_label,
+        ranking=ranking,
     )
 
 

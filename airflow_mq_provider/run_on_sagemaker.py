@@ -17,7 +17,7 @@ from airflow_mq_provider.monitor import ModelQualityMonitor
 from airflow_mq_provider.publish.cloudwatch import CloudWatch
 from airflow_mq_provider.publish.html import report_page
 from airflow_mq_provider.quality import documents
-from airflow_mq_provider.quality.binary import curves
+from airflow_mq_provider.quality.binary import curves, rank
 from airflow_mq_provider.quality.constraints import NOT_JUDGED, Verdict, judge, verdict_of_rows
 from airflow_mq_provider.quality.dataset import labelled_csv
 from airflow_mq_provider.quality.figures import figures
@@ -234,8 +234,10 @@ def _with_charts(result: RunResult, statistics: documents.Statistics, storage: S
     """Add what charts show, from the rows that a merge of ours left: the curves too, of which SageMaker may write any number."""
     monitor = result.monitor
     state = count(storage, join(monitor.report_prefix(result.window), MERGED), monitor.problem_type)
-    drawn = curves(state, monitor.threshold) if isinstance(state, BinaryState) else {}
-    return replace(result, statistics=replace(statistics, curves=drawn), figures=figures(state, monitor.threshold))
+    ranking = rank(state) if isinstance(state, BinaryState) else None
+    drawn = curves(state, monitor.threshold, ranking) if isinstance(state, BinaryState) else {}
+    found = figures(state, monitor.threshold, ranking)
+    return replace(result, statistics=replace(statistics, curves=drawn), figures=found)
 
 
 def _statistics(

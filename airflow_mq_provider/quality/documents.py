@@ -90,6 +90,7 @@ def statistics(
     evaluation_time: str | None,
     negative_label: str = "0",
     positive_label: str = "1",
+    ranking: binary.Ranking | None = None,
 ) -> Statistics:
     """Compute everything that ``statistics.json`` says of a state.
 
@@ -100,9 +101,10 @@ def statistics(
         evaluation_time: the run's scheduled time as text (rule A4); None where there is none.
         negative_label: binary: the text of the class with index 0.
         positive_label: binary: the text of the class with index 1.
+        ranking: binary: what `rank` gave for this state, if at hand; it is made otherwise.
     """
     if isinstance(state, BinaryState):
-        ranking = binary.rank(state)
+        ranking = ranking or binary.rank(state)
         return Statistics(
             problem_type,
             binary.metrics(state, ranking),

@@ -6,12 +6,16 @@ All of it is counted in whole numbers, so it does not depend on the order of row
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from airflow_mq_provider.quality.binary import Ranking, rank
 from airflow_mq_provider.quality.multiclass import class_counts
 from airflow_mq_provider.quality.states import BinaryState, Grid, MulticlassState, RegressionState, State
 
@@ -24,7 +28,7 @@ GRID_STEPS: Final = 32
 """About so many cells along an axis: never more, and at least half as many where the state is fine enough."""
 
 _FINE: Final = float(1 << 20)
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 1 << 16
 _NORMAL_95: Final = 1.959963984540054
 _OUTER_SHARE: Final = 0.005
 _FAR: Final = 2.5
@@ -85,64 +89,63 @@ class BinaryFigures:
     operating_point: OperatingPoint
 
 
-def binary_figures(state: BinaryState, threshold: float) -> BinaryFigures | None:
-    """The figures of a binary state; None where it holds no probabilities."""
-    if state.scores is None or state.tags is None:
-        return None
-    histogram = np.zeros((2, SCORE_BINS), dtype=np.int64)
-    sums = np.zeros(CALIBRATION_BINS)
-    above = np.zeros(2, dtype=np.int64)
-    for start in range(0, len(state.scores), _BLOCK):
-        scores = state.scores[start : start + _BLOCK]
-        positive = (state.tags[start : start + _BLOCK] & np.uint8(1)).astype(np.intp)
-        times = None if state.weights is None else state.weights[start : start + _BLOCK]
-        twentieth = _bins(scores, SCORE_BINS)
-        histogram += _by_class(twentieth, positive, SCORE_BINS, times)
-        tenth = twentieth >> 1  # a product with 20 is rounded as one with 10
-        # whole millionths: a sum of whole numbers below 2 ** 53 is the same in every order
-        fine = np.rint(scores * _FINE)
-        sums += np.bincount(tenth, weights=fine if times is None else fine * times, minlength=CALIBRATION_BINS)
-        beyond = scores > threshold
-        above += _counts(positive[beyond], 2, None if times is None else times[beyond])
-    rows = histogram.reshape(2, CALIBRATION_BINS, 2).sum(axis=2)
-    calibration = tuple(
-        CalibrationBin(
-            low=number / CALIBRATION_BINS,
-            rows=negatives + positives,
-            positives=positives,
-            mean_probability=total / _FINE / (negatives + positives),
-            interval=_wilson(positives, negatives + positives),
-        )
-        for number, (negatives, positives, total) in enumerate(zip(*rows.tolist(), sums.tolist(), strict=True))
-        if negatives + positives
+def binary_figures(ranking: Ranking, threshold: float) -> BinaryFigures:
+    """The figures of the rows of a binary state, in order of their probability: what lies in a bin is one run of them."""
+    upwards, highest = ranking.scores[::-1], len(ranking.scores)
+    # a product with 20 is rounded as one with 10, so every other bound of a twentieth is that of a tenth
+    inner = (bisect_left(upwards, number, key=lambda score: score * SCORE_BINS) for number in range(1, SCORE_BINS))
+    ends = [highest, *(highest - place for place in inner), 0]
+    negatives, positives = (
+        [_before(counts, end) - _before(counts, start) for end, start in pairwise(ends)]
+        for counts in (ranking.negatives, ranking.positives)
     )
-    (false_positives, true_positives), (all_negatives, all_positives) = above.tolist(), histogram.sum(axis=1).tolist()
+    above = highest - int(np.searchsorted(upwards, threshold, side="right"))
+    false_positives, true_positives = _before(ranking.negatives, above), _before(ranking.positives, above)
     return BinaryFigures(
-        tuple(histogram[0].tolist()),
-        tuple(histogram[1].tolist()),
-        calibration,
+        tuple(negatives),
+        tuple(positives),
+        tuple(_calibration(ranking, negatives, positives, ends)),
         OperatingPoint(
             threshold,
-            _ratio(false_positives, all_negatives),
-            _ratio(true_positives, all_positives),
+            _ratio(false_positives, sum(negatives)),
+            _ratio(true_positives, sum(positives)),
             _ratio(true_positives, true_positives + false_positives),
         ),
     )
 
 
-def _bins(scores: NDArray[np.float64], number: int) -> NDArray[np.intp]:
-    return np.minimum((scores * number).astype(np.intp), number - 1)
+def _calibration(
+    ranking: Ranking, negatives: Sequence[int], positives: Sequence[int], ends: Sequence[int]
+) -> Iterator[CalibrationBin]:
+    """Of the tenths that hold rows, from the rows of each twentieth and where it ends and starts in the order."""
+    for number in range(CALIBRATION_BINS):
+        twentieths = slice(2 * number, 2 * number + 2)
+        positive = sum(positives[twentieths])
+        rows = positive + sum(negatives[twentieths])
+        if rows:
+            yield CalibrationBin(
+                low=number / CALIBRATION_BINS,
+                rows=rows,
+                positives=positive,
+                mean_probability=_sum(ranking, ends[2 * number + 2], ends[2 * number]) / _FINE / rows,
+                interval=_wilson(positive, rows),
+            )
 
 
-def _by_class(
-    bins: NDArray[np.intp], positive: NDArray[np.intp], number: int, times: NDArray[np.int64] | None
-) -> NDArray[np.int64]:
-    return _counts(positive * number + bins, 2 * number, times).reshape(2, number)
+def _before(counts: NDArray[np.int64], place: int) -> int:
+    """How many rows stand before a place, by how many stand up to each."""
+    return int(counts[place - 1]) if place else 0
 
 
-def _counts(numbers: NDArray[np.intp], limit: int, times: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """How often each number below the limit occurs, each so many times as it stands for."""
-    return np.bincount(numbers, times, minlength=limit).astype(np.int64)
+def _sum(ranking: Ranking, start: int, end: int) -> float:
+    """Of the probabilities of all rows there, in whole millionths: whole numbers below 2 ** 53 have one sum in every order."""
+    total = 0.0
+    for first in range(start, end, _BLOCK):
+        here = slice(first, min(first + _BLOCK, end))
+        before = _before(ranking.positives, first) + _before(ranking.negatives, first)
+        rows = np.diff(ranking.positives[here] + ranking.negatives[here], prepend=before)
+        total += float((np.rint(ranking.scores[here] * _FINE) * rows).sum())  # a dot product would take threads for it
+    return total
 
 
 def _wilson(part: int, whole: int) -> tuple[float, float]:
@@ -344,10 +347,17 @@ def _axis(first: float, last: float, finest: int) -> tuple[int, int, int]:
 Figures: TypeAlias = BinaryFigures | MulticlassFigures | RegressionFigures
 
 
-def figures(state: State, threshold: float) -> Figures | None:
-    """What a report draws of a state with rows; None where there is nothing to draw: a binary one without probabilities."""
+def figures(state: State, threshold: float, ranking: Ranking | None = None) -> Figures | None:
+    """What a report draws of a state with rows; None where there is nothing to draw: a binary one without probabilities.
+
+    Args:
+        state: the counts.
+        threshold: of a binary problem.
+        ranking: what `rank` gave for this state, if at hand; it is made otherwise.
+    """
     if isinstance(state, BinaryState):
-        return binary_figures(state, threshold)
+        ranking = ranking or rank(state)
+        return None if ranking is None else binary_figures(ranking, threshold)
     if isinstance(state, MulticlassState):
         return multiclass_figures(state)
     return regression_figures(state)
