@@ -100,7 +100,12 @@ def _inputs(listed: Iterable[StoredObject]) -> Inputs:
 
 
 def _digest(listed: Iterable[StoredObject]) -> str:
-    lines = [f"{key}\t{size}\t{etag if is_s3(uri) else ''}\n" for uri, key, size, etag in listed]
+    # one listing is of one root: the first of it tells for all
+    listed = tuple(listed)
+    if listed and is_s3(listed[0].uri):
+        lines = [f"{key}\t{size}\t{etag}\n" for _, key, size, etag in listed]
+    else:
+        lines = [f"{key}\t{size}\t\n" for _, key, size, _ in listed]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]
 
 

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -40,7 +39,6 @@ _T = TypeVar("_T")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _UNCHANGED = "the object to stay as it is until it is read"
 _WRITTEN_ANEW = "run again when its writer has finished"
-_NAMES, _NAME_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _UNFINISHED = re.compile(rb"\.[0-9a-f]{16}\.unfinished")
 _CONTENT_TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
 _DELETE_BATCH = 1000  # S3's limit
@@ -566,40 +564,86 @@ def _no_credentials(error: Exception) -> bool:
 
 
 def _list_local(root: str, start_after: str, until: str | None) -> Iterator[StoredObject]:
-    """Files below the root in the order of whole keys: a folder sorts as its name with a slash.
-
-    A listing of a week has thousands of files, and is made in each run: what is done for each of them stands here in one place.
-    """
+    """Files below the root in the order of whole keys: a folder sorts as its name with a slash."""
     stem = _stem(root)
     uri_of = _uri_of_quoted if root.startswith("file://") else _uri_of
     after, before = os.fsencode(start_after), None if until is None else os.fsencode(until)
+
+    def opened(folder: str, prefix: str, above: tuple[_Identity, ...]) -> _Folder:
+        """A folder, and what it holds, in order.
+
+        Files within the bounds are looked at here, one after the other: a listing of a week has thousands, in each run.
+        """
+        found: list[tuple[bytes, StoredObject | None]] = []
+        start = os.fsencode(prefix)
+        try:
+            # looked at from the open folder, files are found without a walk along its path
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                here = os.fstat(descriptor)
+                identity = (here.st_dev, here.st_ino)
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        name = os.fsencode(entry.name)
+                        key = start + name
+                        if entry.is_dir():
+                            found.append((key + b"/", None))
+                        elif key > after and (before is None or key < before):
+                            if name[0] == _DOT and _UNFINISHED.fullmatch(name):
+                                continue
+                            try:
+                                status = entry.stat()
+                            except OSError as error:
+                                _refuse_unless_deleted(folder, entry, error)
+                                continue
+                            if stat.S_ISREG(status.st_mode):
+                                text = prefix + entry.name
+                                listed = StoredObject(uri_of(stem, text), text, status.st_size, _local_etag(status))
+                                found.append((key, listed))
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return _Folder(folder, prefix, above, iter(()))  # as on S3, where what does not exist is an empty prefix
+        except OSError as error:
+            _refuse_local(InputError, error, folder)
+        if identity in above:
+            raise InputError(
+                expected="folders that end somewhere",
+                came="a symbolic link to a folder that holds it",
+                where=folder,
+                next_step="remove the link",
+            )
+        found.sort()
+        return _Folder(folder, prefix, (*above, identity), iter(found))
+
     # folders within each other, of each what is left to see: a generator for each would hand every file up through all
-    open_folders = [_opened(os.fsencode(local_path(root)), b"", ())]
+    open_folders = [opened(str(local_path(root)), "", ())]
     while open_folders:
-        prefix, above, entries = open_folders[-1]
-        for name, entry in entries:
-            key = prefix + name
-            if before is not None and key >= before:
+        folder = open_folders[-1]
+        for key, listed in folder.entries:
+            if listed is not None:
+                yield listed
+            elif before is not None and key >= before:
                 return  # so is all that follows, in the folders above too
-            if name[-1] == _SLASH:
-                # all keys in there begin with this one
-                if key > after or after.startswith(key):
-                    open_folders.append(_opened(entry.path, key, above))
-                    break
-            elif key > after and not (name[0] == _DOT and _UNFINISHED.fullmatch(name)):
-                try:
-                    found = entry.stat()
-                except OSError as error:
-                    _refuse_unless_deleted(entry, error)
-                    continue
-                if stat.S_ISREG(found.st_mode):
-                    text, size = key.decode(_NAMES, _NAME_ERRORS), found.st_size
-                    yield StoredObject(uri_of(stem, text), text, size, _local_etag(found))
+            elif key > after or after.startswith(key):  # all keys in there begin with this one
+                name = os.fsdecode(key[:-1])[len(folder.prefix) :]
+                open_folders.append(opened(os.path.join(folder.path, name), f"{folder.prefix}{name}/", folder.within))
+                break
         else:
             open_folders.pop()
 
 
-_SLASH, _DOT = b"/."
+_DOT = ord(".")
+_Identity: TypeAlias = tuple[int, int]
+
+
+class _Folder(NamedTuple):
+    """An open folder: its path, what its keys begin with, which folders it lies in, itself the last, and what is left of it."""
+
+    path: str
+    prefix: str
+    within: tuple[_Identity, ...]
+    entries: Iterator[tuple[bytes, StoredObject | None]]
 
 
 def _uri_of(stem: str, key: str) -> str:
@@ -610,36 +654,10 @@ def _uri_of_quoted(stem: str, key: str) -> str:
     return stem + quote(os.fsencode(key))
 
 
-_Identity: TypeAlias = tuple[int, int]
-
-
-def _opened(
-    folder: bytes, prefix: bytes, above: tuple[_Identity, ...]
-) -> tuple[bytes, tuple[_Identity, ...], Iterator[tuple[bytes, os.DirEntry[bytes]]]]:
-    """The prefix of a folder's keys, which folders it lies in, itself the last, and what it holds, in order."""
-    try:
-        here = os.stat(folder)
-        identity = (here.st_dev, here.st_ino)
-        with os.scandir(folder) as entries:
-            found = sorted([(entry.name + b"/" if entry.is_dir() else entry.name, entry) for entry in entries])
-    except FileNotFoundError:
-        return prefix, above, iter(())  # as on S3, where what does not exist is an empty prefix
-    except OSError as error:
-        _refuse_local(InputError, error, os.fsdecode(folder))
-    if identity in above:
-        raise InputError(
-            expected="folders that end somewhere",
-            came="a symbolic link to a folder that holds it",
-            where=os.fsdecode(folder),
-            next_step="remove the link",
-        )
-    return prefix, (*above, identity), iter(found)
-
-
-def _refuse_unless_deleted(entry: os.DirEntry[bytes], error: OSError) -> None:
+def _refuse_unless_deleted(folder: str, entry: os.DirEntry[str], error: OSError) -> None:
     """Of a file that was deleted since its folder was read there is nothing to say."""
     if not isinstance(error, FileNotFoundError) or entry.is_symlink():
-        _refuse_local(InputError, error, os.fsdecode(entry.path))
+        _refuse_local(InputError, error, os.path.join(folder, entry.name))
 
 
 def _open_local(uri: str) -> io.FileIO:

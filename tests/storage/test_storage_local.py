@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,14 @@ from airflow_mq_provider.storage import Storage
 def entered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the folders that were listed."""
     names: list[str] = []
-    scandir = os.scandir
+    really = os.open
 
-    def noting(folder: bytes) -> object:
-        names.append(os.path.basename(os.fsdecode(folder)))
-        return scandir(folder)
+    def noting(path: str, flags: int, *rest: object, **named: object) -> int:
+        if flags & os.O_DIRECTORY:
+            names.append(os.path.basename(path))
+        return really(path, flags, *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(os, "scandir", noting)
+    monkeypatch.setattr(os, "open", noting)
     return names
 
 
@@ -92,10 +94,16 @@ def test_a_file_that_goes_away_during_the_listing_was_never_there(
 ) -> None:
     (tmp_path / "a").touch()
     (tmp_path / "b").touch()
-    listing = Storage().list(str(tmp_path))
-    assert next(listing).key == "a"
-    (tmp_path / "b").unlink()
-    assert list(listing) == []
+    scandir = os.scandir
+
+    def just_before_it_goes(folder: int) -> object:
+        with scandir(folder) as entries:
+            found = list(entries)
+        (tmp_path / "b").unlink()
+        return nullcontext(iter(found))
+
+    monkeypatch.setattr(os, "scandir", just_before_it_goes)
+    assert [stored.key for stored in Storage().list(str(tmp_path))] == ["a"]
 
 
 def test_a_file_as_root_is_refused(tmp_path: Path) -> None:
