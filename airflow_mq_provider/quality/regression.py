@@ -11,8 +11,8 @@ from airflow_mq_provider.quality.sums import STEP
 def metrics(state: RegressionState) -> dict[str, Metric]:
     """Every metric of the state. All are NaN without records; ``r2`` also where all actual values are equal.
 
-    Each is divided once, of exact sums: it is the float next to the true value. ``mse`` and ``rmse`` are infinite where the former
-    is more than a float can hold.
+    Each is divided once, of exact sums: it is the float next to the true value, and infinite where that is more than a float
+    can hold. ``rmse`` is so wherever ``mse`` is.
     """
     columns = (state.n, state.actual, state.actual_squared, state.abs_error, state.squared_error)
     return metrics_of_tallies([_values(*sums) for sums in zip(*columns, strict=True)], state.records)

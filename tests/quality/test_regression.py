@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_mq_provider.quality import regression
@@ -79,7 +79,15 @@ def test_values_far_from_zero_lose_no_deviation():
     assert values(state + state)["r2"] == 1 - 2 / 42
 
 
+def nearest(value: Fraction) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 @given(st.lists(st.tuples(*[st.floats(-1e3, 1e3)] * 2), min_size=1, max_size=30))
+@example([(0.0, 0.0), (1e-195, 1.0)])  # r2 is about -1e390
 def test_a_metric_is_the_float_next_to_the_true_value(rows):
     actual, predicted = zip(*rows, strict=True)
     errors = [Fraction(p - a) for a, p in rows]
@@ -90,7 +98,7 @@ def test_a_metric_is_the_float_next_to_the_true_value(rows):
             "mae": float(sum(map(abs, errors)) / len(rows)),
             "mse": float(squared / len(rows)),
             "rmse": math.sqrt(squared / len(rows)),
-            "r2": float(1 - squared / spread) if spread else math.nan,
+            "r2": nearest(1 - squared / spread) if spread else math.nan,
         },
         rel=0,
         abs=0,
