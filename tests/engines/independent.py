@@ -1,8 +1,8 @@
 """The whole job once more, written from the rules alone: plain loops over ``json``, ``csv`` and dicts.
 
 It shares no line with the package and knows nothing of its internals, so that a fault has to be made twice, in two ways,
-to go unseen. It is slow, holds everything in memory, and does no standard deviations and no curves. Attributes are column
-numbers in CSV; in JSON, names joined by dots, with ``[*]`` for every element of a list.
+to go unseen. It is slow, holds everything in memory, and does no curves. Attributes are column numbers in CSV, or names where a
+batch transform wrote a header; in JSON, names joined by dots, with ``[*]`` for every element of a list.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import io
 import json
 import math
 import re
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
+LONGEST = 16 * 2**20
 HOUR = timedelta(hours=1)
 # the ages that data of some days can have
 AGES = (*range(1, 7), 8, 10, 12, 15, 18, 21, 24, 30, 36, 42, 48, *range(60, 169, 12), *range(192, 337, 24))
@@ -32,17 +37,19 @@ class Rejected(Exception):
 
 
 def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: datetime) -> dict[str, Any]:
-    """The blocks ``capture``, ``ground_truth``, ``merge`` and ``metrics`` of the report, metrics as plain numbers."""
-    source = monitor["endpoint_input"]
-    captured = Path(source["data_captured_destination_uri"]) / source["endpoint_name"] / "AllTraffic"
+    """The blocks ``capture``, ``ground_truth``, ``merge`` and ``metrics`` of the report, metrics as plain numbers.
+
+    Beside them ``label_ages`` of the merge, and ``standard_deviations`` by metric.
+    """
+    captured, captures, read = _source(monitor)
     capture: dict[str, Any] = {"outside_window": 0, "dropped": 0}
     used: list[tuple[str, list[Any], list[float] | None]] = []
     made: list[datetime] = []
     # Rule I1: the folders that touch the window, and one more for what was flushed late.
     last_folder = _floor(end - timedelta(microseconds=1)) + HOUR
-    for _, record in _records(captured, _floor(start), last_folder, capture):
+    for _, record in captures(captured, _floor(start), last_folder, capture):
         try:
-            id, time, predicted, probability = _capture(record, monitor)
+            id, time, predicted, probability = read(record, monitor)
         except Rejected as reason:
             capture["rejected"][str(reason)] += 1
             continue
@@ -70,6 +77,7 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
     ground_truth["duplicate_labels"] = ground_truth["used"] - len(labels)
 
     rows: list[Row] = []
+    samples: list[list[Row]] = [[] for _ in range(5)]
     mismatched = without_label = 0
     for id, predicted, probability in used:
         if id not in labels:
@@ -78,7 +86,10 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
             mismatched += 1
         else:
             unknown: list[float | None] = [None] * len(predicted)
-            rows.extend(zip(labels[id], predicted, probability or unknown))
+            for number, row in enumerate(zip(labels[id], predicted, probability or unknown)):
+                rows.append(row)
+                for sample in _samples(id, number):
+                    samples[sample].append(row)
     merge = {
         "matched": len(rows),
         "captures_without_label": without_label,
@@ -87,13 +98,25 @@ def judge(monitor: dict[str, Any], start: datetime, end: datetime, as_of: dateti
         "label_coverage": (len(used) - without_label) / len(used) if used else None,
     }
     problem = {"BinaryClassification": _binary, "MulticlassClassification": _multiclass, "Regression": _regression}
+    metrics = problem[monitor["problem_type"]]
     return {
         "capture": capture,
         "ground_truth": ground_truth,
         "merge": merge,
         "label_ages": _ages([(time, seen_from.get(id)) for time, (id, _, _) in zip(made, used)], _floor(as_of)),
-        "metrics": problem[monitor["problem_type"]](rows, monitor),
+        "metrics": metrics(rows, monitor),
+        "standard_deviations": _spreads([metrics(sample, monitor) for sample in samples], len(rows)),
     }
+
+
+def _source(monitor: dict[str, Any]) -> tuple[Path, Callable[..., Any], Callable[..., Any]]:
+    """Where captures lie, what gives their lines, and what says what one of these means."""
+    source = monitor.get("batch_transform_input") or monitor["endpoint_input"]
+    root = Path(source["data_captured_destination_uri"])
+    if "endpoint_input" in monitor:
+        return root / source["endpoint_name"] / "AllTraffic", _records, _capture
+    header = source["dataset_format"].get("csv", {}).get("header", False)
+    return root / "output", partial(_outputs_of_transforms, header=header), _transformed
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -103,24 +126,75 @@ def _floor(time: datetime) -> datetime:
     return time.replace(minute=0, second=0, microsecond=0)
 
 
-def _records(root: Path, first: datetime, last: datetime, counts: dict[str, Any]) -> Iterator[tuple[datetime, bytes]]:
-    """The lines of all files of the hour folders from `first` to `last`, in order, with the hour; counts files and lines."""
-    counts.update({"files": 0, "lines": 0, "rejected": Counter()})
+def _files(root: Path, first: datetime, last: datetime) -> Iterator[tuple[datetime, Path]]:
+    """All files of the hour folders from `first` to `last`, in the order of their keys, with the hour."""
     for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
-        if not path.is_file():
-            continue
-        year, month, day, hour = map(int, path.relative_to(root).parts[:4])
-        folder = datetime(year, month, day, hour, tzinfo=UTC)
-        if not first <= folder <= last:
-            continue
-        counts["files"] += 1
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        for line in data.split(b"\n"):
-            if line.strip():
-                counts["lines"] += 1
-                yield folder, line
+        if path.is_file():
+            year, month, day, hour = map(int, path.relative_to(root).parts[:4])
+            folder = datetime(year, month, day, hour, tzinfo=UTC)
+            if first <= folder <= last:
+                yield folder, path
+
+
+def _records(root: Path, first: datetime, last: datetime, counts: dict[str, Any]) -> Iterator[tuple[datetime, bytes]]:
+    """The lines of all files, with the hour; counts files and lines, and rejects what is no line."""
+    counts.update({"files": 0, "lines": 0, "rejected": Counter()})
+    for folder, path in _files(root, first, last):
+        for line in _lines(*_inflated(path.read_bytes()), counts):
+            yield folder, line
+
+
+def _outputs_of_transforms(
+    root: Path, first: datetime, last: datetime, counts: dict[str, Any], header: bool
+) -> Iterator[tuple[datetime, tuple[list[str], bytes]]]:
+    """Rule M3: the lines of all files that manifests name, with the names of the columns."""
+    counts.update({"files": 0, "lines": 0, "rejected": Counter()})
+    for folder, manifest in _files(root, first, last):
+        about, *keys = json.loads(manifest.read_text())
+        for key in keys:
+            text, damaged = _inflated(Path(about["prefix"], key).read_bytes())
+            names: list[str] = []
+            if header:
+                head, _, text = text.partition(b"\n")
+                names = head.decode().split(",")
+            for line in _lines(text, damaged, counts):
+                yield folder, (names, line)
+
+
+def _lines(text: bytes, damaged: bool, counts: dict[str, Any]) -> Iterator[bytes]:
+    counts["files"] += 1
+    *whole, rest = text.split(b"\n")
+    for line in whole if damaged else [*whole, rest]:
+        if len(line) > LONGEST:
+            counts["lines"] += 1
+            counts["rejected"]["line_too_long"] += 1
+        elif line.strip():
+            counts["lines"] += 1
+            yield line
+    if damaged:
+        counts["lines"] += 1
+        counts["rejected"]["corrupt_gzip"] += 1
+
+
+def _inflated(data: bytes) -> tuple[bytes, bool]:
+    """The text of a file, gzipped or not, up to where it is damaged, and whether it is."""
+    if data[:2] != b"\x1f\x8b":
+        return data, False
+    try:
+        return gzip.decompress(data), False
+    except (OSError, EOFError, zlib.error):
+        text = b""
+    member = zlib.decompressobj(31)
+    for at in range(len(data)):  # byte after byte: nothing that can be read is lost with what follows it
+        if member.eof:
+            if not data[at]:
+                continue
+            member = zlib.decompressobj(31)
+        try:
+            text += member.decompress(data[at : at + 1])
+        except zlib.error:
+            break
+    return text, True
 
 
 def _refuse(constant: str) -> None:
@@ -170,7 +244,9 @@ def _values(kind: str, payload: Any, attribute: str) -> list[Any]:
         if not found and not every_one:  # of the elements of a list, those that lack the name are left out
             raise Rejected("missing_attribute")
         if every:
-            found, every_one = [element for value in found for element in value], True
+            if not any(isinstance(value, list) for value in found):
+                raise Rejected("missing_attribute")
+            found, every_one = [element for value in found if isinstance(value, list) for element in value], True
     return found
 
 
@@ -208,21 +284,22 @@ def _capture(line: bytes, monitor: dict[str, Any]) -> tuple[str, datetime, list[
     id = about.get("inferenceId") or about.get("eventId")
     if not id:
         raise Rejected("missing_id")
-    if not about.get("inferenceTime"):
-        raise Rejected("missing_time")
-    try:
-        time = datetime.fromisoformat(about["inferenceTime"])
-    except ValueError as error:
-        raise Rejected("bad_time") from error
+    time = _time(about.get("inferenceTime"))
     source = monitor["endpoint_input"]
     kind, payload = _payload((record.get("captureData") or {}).get("endpointOutput"))
+    return id, time, *_predicted(source, monitor, lambda attribute: _values(kind, payload, attribute))
+
+
+def _predicted(
+    source: dict[str, Any], monitor: dict[str, Any], values: Callable[[str], list[Any]]
+) -> tuple[list[Any], list[float] | None]:
     predicted: list[Any] = []
     probability: list[float] | None = None
     if source.get("inference_attribute"):
-        predicted = [_target(value, monitor) for value in _values(kind, payload, source["inference_attribute"])]
+        predicted = [_target(value, monitor) for value in values(source["inference_attribute"])]
     if source.get("probability_attribute"):
         probability = []
-        for value in _values(kind, payload, source["probability_attribute"]):
+        for value in values(source["probability_attribute"]):
             number = _number(value, "bad_probability")
             if not 0 <= number <= 1:
                 raise Rejected("bad_probability")
@@ -233,7 +310,43 @@ def _capture(line: bytes, monitor: dict[str, Any]) -> tuple[str, datetime, list[
             predicted = [names[number > threshold] for number in probability]
     if not predicted:
         raise Rejected("bad_payload")
-    return id, time, predicted, probability
+    return predicted, probability
+
+
+def _time(text: Any) -> datetime:
+    if not text:
+        raise Rejected("missing_time")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Rejected("bad_time") from error
+
+
+def _transformed(
+    line: tuple[list[str], bytes], monitor: dict[str, Any]
+) -> tuple[str, datetime, list[Any], list[float] | None]:
+    names, text = line
+    source = monitor["batch_transform_input"]
+    if "json" in source["dataset_format"]:
+        record = _object(text)
+        id = record.pop("SageMakerInferenceId", None)
+        if not id:
+            raise Rejected("missing_id")
+        time = _time(record.pop("SageMakerInferenceTime", None))
+        payload = record.get("SageMakerOutput", record)
+        return id, time, *_predicted(source, monitor, lambda attribute: _values("JSON", payload, attribute))
+    row = next(csv.reader(io.StringIO(text.decode())))
+    if len(row) < 3 or not row[-2].strip():
+        raise Rejected("missing_id")
+    id, time, cells = row[-2].strip(), _time(row[-1].strip()), row[:-2]
+
+    def column(attribute: str) -> list[Any]:
+        at = names.index(attribute) if attribute in names else int(attribute)
+        if at >= len(cells):
+            raise Rejected("missing_attribute")
+        return [cells[at]]
+
+    return id, time, *_predicted(source, monitor, column)
 
 
 def _label(line: bytes, monitor: dict[str, Any]) -> tuple[str, list[Any]]:
@@ -265,6 +378,27 @@ def _ages(captures: list[tuple[datetime, datetime | None]], as_of: datetime) -> 
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def _samples(id: str, row: int) -> list[int]:
+    """Rule A3: in which of the five samples a row is, told by five slices of its id's hash, mixed with its number."""
+    whole = 2**64
+    high, low = divmod(xxhash.xxh3_128_intdigest(id.encode()), whole)
+    mixed = ((low * 0xD6E8FEB86659FD93 % whole ^ high) + (row + 1) * 0x9E3779B97F4A7C15) % whole
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % whole
+    mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % whole
+    mixed ^= mixed >> 31
+    return [sample for sample in range(5) if mixed >> (4 + 12 * sample) & 0xFFF < 3277]
+
+
+def _spreads(samples: list[dict[str, Any]], rows: int) -> dict[str, float]:
+    """The standard deviation of each metric over the samples, divided by their number."""
+    found = {}
+    for name in samples[0].keys() - {"confusion_matrix"}:
+        values = [sample[name] for sample in samples]
+        mean = math.fsum(values) / 5
+        found[name] = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / 5) if rows >= 200 else math.nan
+    return found
 
 
 def _ratio(above: float, below: float) -> float:

@@ -246,7 +246,7 @@ def test_boto3_tries_again_what_passes_too(
     monkeypatch.setattr("airflow_mq_provider.storage.PAUSE", 0)
     faults = iter([fault, fault])
     s3.fault = lambda *_: next(faults, None)
-    storage = Storage(lambda: client(endpoint, **({"read_timeout": 1} if fault == "stalled" else {})))
+    storage = Storage(lambda: client(endpoint, read_timeout=1 if fault == "stalled" else 60))
     assert (storage.read(URI) if by == "read" else b"".join(storage.chunks(URI, size=1000))) == DATA
     assert s3.requests["GetObject"] == 3
 
