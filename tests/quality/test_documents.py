@@ -363,7 +363,9 @@ def test_documents_are_strict_json():
 
 numbers = st.floats() | st.integers()
 plain = st.recursive(
-    st.none() | st.booleans() | numbers | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.booleans() | numbers | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 
