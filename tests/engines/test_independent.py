@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import math
 import random
@@ -24,11 +25,13 @@ RECORDS = 34_000
 LINE_BY_LINE = set(zip(generate.PROBLEMS, generate.PAYLOADS))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[(problem, payload) for problem in generate.PROBLEMS for payload in generate.PAYLOADS],
-    ids=lambda param: "-".join(param),
-)
+# Payloads are read by the same code on every engine: one of them for each problem is enough of Spark's time. These come first,
+# as pytest takes data for the same, and makes them once, where both value and place in the list are.
+OF_SPARK = [(problem, "base64") for problem in generate.PROBLEMS]
+KINDS = OF_SPARK + [kind for kind in itertools.product(generate.PROBLEMS, generate.PAYLOADS) if kind not in OF_SPARK]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
 def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any]]:
     """Generated data: the generator's truth, and what the independent script says of the same files."""
     problem, payload = request.param
@@ -71,8 +74,8 @@ def test_an_engine_counts_exactly_and_computes_what_the_independent_script_does(
     agrees(*generated, engine)
 
 
-# Payloads are read by the same code on every engine: one of them for each problem is enough of Spark's time.
-@pytest.mark.parametrize("generated", [(problem, "base64") for problem in generate.PROBLEMS], indirect=True)
+@pytest.mark.spark
+@pytest.mark.parametrize("generated", OF_SPARK, indirect=True, ids="-".join)
 def test_spark_does_so_too_and_its_standard_deviations_are_local_s(
     generated: tuple[Any, dict[str, Any]], spark: object
 ) -> None:
