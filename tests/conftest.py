@@ -39,6 +39,21 @@ if "CI" not in os.environ:
     settings.load_profile("no-deadline")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of two processes one begins at the first test and one at the middle; later each takes from what the other has at its end.
+
+    So only one starts Spark, and only one Airflow, unless few tests are left; each costs ten seconds and more of processor time.
+    """
+    of_spark = {item.path for item in items if item.get_closest_marker("spark")}
+    spark = [item for item in items if item.path in of_spark]
+    airflow = [item for item in items if item.path.parent.name == "airflow" and item.path not in of_spark]
+    taken = {*spark, *airflow}
+    others = [item for item in items if item not in taken]
+    before = max(0, len(items) // 2 - len(spark))
+    items[:] = [*spark, *others[:before], *airflow, *others[before:]]
+
+
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The address of an S3 on 127.0.0.1, for all tests of this process: use buckets of your own."""
