@@ -17,6 +17,7 @@ import traceback
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def what_stays_the_same_is_found_once() -> Iterator[None]:
     """Each task has sessions and hooks of its own, each of which finds anew what all before it found."""
     from airflow.providers.amazon.aws.hooks import base_aws
+    from airflow.sdk.execution_time import supervisor
     from botocore.loaders import JSONFileLoader, Loader
 
     read, listed = JSONFileLoader.load_file, Loader.list_available_services
@@ -82,6 +84,8 @@ def what_stays_the_same_is_found_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", load_file)
         patch.setattr(Loader, "list_available_services", list_available_services)
+        # what tasks talk to; Airflow 3.0 makes it for each task, in over a second, and 3.3 once
+        patch.setattr(supervisor, "in_process_api_server", cache(supervisor.in_process_api_server))
         patch.setattr(base_aws, "inspect", SimpleNamespace(stack=_callers, isclass=inspect.isclass))
         yield
 
