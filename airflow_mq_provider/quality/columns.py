@@ -35,6 +35,7 @@ from airflow_mq_provider.quality.records import (
     label_segments,
     number_of,
     payload_of,
+    time_of,
 )
 
 if TYPE_CHECKING:
@@ -461,7 +462,7 @@ def _decode_between(
     view = memoryview(lines.data)
     for one, after, start, end, whole in zip(firsts.tolist(), lasts.tolist(), starts, ends, good, strict=True):
         if whole:
-            with suppress(msgspec.DecodeError):
+            with suppress(msgspec.DecodeError, RecursionError):
                 found = decoder.decode_lines(view[start:end])
                 if len(found) == after - one:
                     take(found)
@@ -532,10 +533,8 @@ def _seconds(texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 def _hour(prefix: str) -> int:
     """Seconds since 1970 at the start of the hour ``YYYY-MM-DDTHH:``, -1 where it is none."""
     try:
-        if prefix[10] != "T":
-            return -1
-        return int(datetime.fromisoformat(prefix + "00:00+00:00").timestamp())
-    except ValueError:
+        return int(time_of(prefix + "00:00Z").timestamp())
+    except Fault:
         return -1
 
 
@@ -677,7 +676,7 @@ def _truths(truths: list[bytes], reading: Reading, classes: Classes) -> tuple[ND
     for at, truth in enumerate(truths):
         try:
             outputs.append(_output.decode(truth))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             outputs.append(_NO_OUTPUT)
             known[at] = False
     texts: list[str | None] = [output.data for output in outputs]

@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -35,6 +35,8 @@ from airflow_mq_provider.monitor import (
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 REASONS = {
     "line_too_long": "the line is longer than 16 MiB and was not read",
@@ -250,24 +252,74 @@ class Label(msgspec.Struct, frozen=True):
     """Of each row: 0 or 1 (binary), a class text (multiclass), a number (regression)."""
 
 
+_NULL = msgspec.Raw(b"null")
+
+
+class _Line(msgspec.Struct, gc=False):
+    """A line of captures or labels as it may be: of what is not asked for the form is looked at, and nothing is read.
+
+    So it is where many lines are decoded at once: a number that no float holds is a fault only where a number is wanted.
+    """
+
+    captureData: msgspec.Raw = _NULL
+    groundTruthData: msgspec.Raw = _NULL
+    eventMetadata: msgspec.Raw = _NULL
+
+
+class _CaptureData(msgspec.Struct, gc=False):
+    endpointOutput: msgspec.Raw = _NULL
+
+
+class _Payload(msgspec.Struct, gc=False):
+    data: msgspec.Raw = _NULL
+    encoding: msgspec.Raw = _NULL
+    observedContentType: msgspec.Raw = _NULL
+
+
+class _Meta(msgspec.Struct, gc=False):
+    inferenceId: msgspec.Raw = _NULL
+    eventId: msgspec.Raw = _NULL
+    inferenceTime: msgspec.Raw = _NULL
+
+
 _any = msgspec.json.Decoder()
+_line = msgspec.json.Decoder(_Line)
+_capture_data = msgspec.json.Decoder(_CaptureData)
+_payload = msgspec.json.Decoder(_Payload)
+_meta = msgspec.json.Decoder(_Meta)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes | str, reason: str) -> T:
+    try:
+        if isinstance(data, bytes):
+            data.decode()
+        return decoder.decode(data)
+    except (UnicodeError, msgspec.DecodeError) as error:
+        raise Fault(reason, str(error)) from error
+    except RecursionError as error:
+        raise Fault(reason, "nested too deeply to be read") from error
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    try:
-        line.decode()
-        found = _any.decode(line)
-    except (UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise Fault("invalid_json", str(error)) from error
+    found = _decoded(_any, line, "invalid_json")
     if not isinstance(found, dict):
         raise Fault("invalid_json", f"a JSON {type(found).__name__}, no object")
     return found
 
 
-def _part(value: Any, *names: str) -> Any:
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
+def _within(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
+    """What an object says of the names of a struct; nothing where it is no object."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError:
+        return decoder.decode(b"{}")
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    try:
+        return _any.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return bytes(raw)[:80]  # no text, whatever else
 
 
 def _id(*candidates: Any) -> str:
@@ -280,7 +332,8 @@ def _id(*candidates: Any) -> str:
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)\Z")
 
 
-def _time(text: Any) -> datetime:
+def time_of(text: Any) -> datetime:
+    """The time of a record, in UTC, or `Fault`."""
     if text is None or text == "":
         raise Fault("missing_time")
     if not isinstance(text, str) or not _TIME.match(text):
@@ -289,6 +342,11 @@ def _time(text: Any) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Fault("bad_time", repr(text)[:80]) from error
+
+
+def _payload_in(raw: msgspec.Raw) -> tuple[str, str]:
+    held = _within(_payload, raw)
+    return payload_of(_value(held.data), _value(held.encoding), _value(held.observedContentType))
 
 
 def payload_of(data: Any, encoding: Any, content_type: Any) -> tuple[str, str]:
@@ -318,10 +376,7 @@ def _csv_rows(text: str) -> list[list[str]]:
 
 
 def _json_payload(text: str) -> Any:
-    try:
-        return _any.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise Fault("bad_payload", str(error)) from error
+    return _decoded(_any, text, "bad_payload")
 
 
 def _column(rows: list[list[str]], wanted: Attribute) -> list[Any]:
@@ -422,14 +477,13 @@ def _in_row(row: dict[str, Any], wanted: Attribute) -> Any:
 
 def judge_capture(line: bytes, reading: Reading) -> Prediction:
     """What one line of an endpoint's capture file says, or `Fault`. The window is the caller's business."""
-    record = _object(line)
-    meta = record.get("eventMetadata")
-    id = _id(_part(meta, "inferenceId"), _part(meta, "eventId"))
-    time = _time(_part(meta, "inferenceTime"))
+    found = _decoded(_line, line, "invalid_json")
+    meta = _within(_meta, found.eventMetadata)
+    id = _id(_value(meta.inferenceId), _value(meta.eventId))
+    time = time_of(_value(meta.inferenceTime))
     if reading.processed:
         return Prediction(id, time, [], None)
-    output = _part(record, "captureData", "endpointOutput")
-    text, kind = payload_of(_part(output, "data"), _part(output, "encoding"), _part(output, "observedContentType"))
+    text, kind = _payload_in(_within(_capture_data, found.captureData).endpointOutput)
     return Prediction(id, time, *_predicted(reading, _values(text, kind)), text, kind)
 
 
@@ -450,7 +504,7 @@ def judge_batch(line: bytes, reading: Reading, header: Sequence[str] | None = No
     if reading.batch in ("json", "parquet"):
         record = _object(line)
         id = _id(record.pop("SageMakerInferenceId", None))
-        time = _time(record.pop("SageMakerInferenceTime", None))
+        time = time_of(record.pop("SageMakerInferenceTime", None))
         payload = record.get("SageMakerOutput", record)
 
         def values(wanted: Attribute) -> list[Any]:
@@ -468,7 +522,7 @@ def judge_batch(line: bytes, reading: Reading, header: Sequence[str] | None = No
     row = rows[0] if rows else []
     if len(row) < 3:
         raise Fault("missing_id", f"{len(row)} columns, at least 3 are needed: prediction, id, time")
-    id, time = _id(row[-2].strip()), _time(row[-1].strip())
+    id, time = _id(row[-2].strip()), time_of(row[-1].strip())
     names = [name.strip() for name in header or ()]
     body = row[:-2]
 
@@ -494,10 +548,9 @@ def judge_label(line: bytes, reading: Reading) -> Label:
     CSV: one column, one label a row. JSON: what ``ground_truth_attribute`` finds; without it a value, a list, an
     object with ``label`` (or with one entry only), or ``{"instances": [...]}`` of those.
     """
-    record = _object(line)
-    id = _id(_part(record, "eventMetadata", "eventId"))
-    truth = record.get("groundTruthData")
-    text, kind = payload_of(_part(truth, "data"), _part(truth, "encoding"), _part(truth, "observedContentType"))
+    found = _decoded(_line, line, "invalid_json")
+    id = _id(_value(_within(_meta, found.eventMetadata).eventId))
+    text, kind = _payload_in(found.groundTruthData)
     if kind == "CSV":
         rows = _csv_rows(text)
         if any(len(row) != 1 for row in rows):
@@ -572,7 +625,7 @@ def capture_segments(
         else:
             given = _input_lines.decode(line).captureData.endpointInput
             values = _values(*payload_of(given.data, given.encoding, given.observedContentType))(wanted)
-    except (Fault, msgspec.DecodeError, UnicodeDecodeError, IndexError):
+    except (Fault, msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError):
         values = []
     return _segments(values, rows)
 

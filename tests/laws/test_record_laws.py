@@ -11,6 +11,7 @@ from typing import Any
 
 import jmespath
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -114,7 +115,8 @@ TIMES = st.one_of(
     ),
     st.sampled_from(
         ["2026-11-01T11:00:00.123Z", "2026-11-01T12:00:00+01:00", "2026-11-01T11:00:00", "2026-13-01T11:00:00Z",
-         "2026-02-29T11:00:00Z", "2026-11-01T24:00:00Z", "", None, 5, "yesterday at noon ok", "2026-11-01t11:00:00z"]
+         "2026-02-29T11:00:00Z", "2026-11-01T24:00:00Z", "", None, 5, "yesterday at noon ok", "2026-11-01t11:00:00z",
+         "2026-W44-7T11:00:00Z"]
     ),
 )  # fmt: skip
 IDS = st.one_of(st.sampled_from(["a", "b", "c", "é"]), st.sampled_from(["", None, 7]))
@@ -134,10 +136,17 @@ def label_lines(draw: st.DrawFn) -> bytes:
     return spoiled(draw, {"groundTruthData": draw(outputs()), "eventMetadata": {"eventId": draw(IDS)}})
 
 
+DEEP = b"[" * 2000 + b"]" * 2000
+ODD_MEMBERS = [b"1e400", b"9" * 5000, b'{"more":[-1e999]}', DEEP]
+
+
 def spoiled(draw: st.DrawFn, record: dict[str, Any]) -> bytes:
     """The record as a line; now and then broken, padded, doubled or blank."""
     line = json.dumps(record, ensure_ascii=draw(st.booleans())).encode()
-    how = draw(st.integers(0, 20))
+    how = draw(st.integers(0, 24))
+    if how < len(ODD_MEMBERS):
+        return line[:-1] + b',"more":' + ODD_MEMBERS[how] + b"}"
+    how -= len(ODD_MEMBERS)
     if how == 0:
         return line[: draw(st.integers(0, len(line)))]
     if how == 1:
@@ -226,6 +235,29 @@ def test_labels_in_columns_say_what_each_line_says(
     carried = [json.loads(found.truths[number]) for number in found.truth.tolist()]
     assert carried == [json.loads(line)["groundTruthData"] for _, line in used]
     assert found.lines == len(found.rejected) + len(found.ids)
+
+
+@pytest.mark.parametrize("member", ODD_MEMBERS[:-1])
+def test_a_number_that_nobody_asks_for_may_be_any_number(member: bytes) -> None:
+    binary = a_reading("BinaryClassification", None, "0")
+    captured = b'{"captureData":{"more":%b,"endpointOutput":{"data":"0.9","encoding":"CSV","more":%b}},"more":%b,' % (
+        member, member, member,
+    )  # fmt: skip
+    captured += b'"eventMetadata":{"more":%b,"eventId":"a","inferenceTime":"2026-11-01T11:00:00Z"}}' % member
+    assert judge_capture(captured, binary).probability == [0.9]
+    labelled = b'{"groundTruthData":{"data":"1","encoding":"CSV","more":%b},"eventMetadata":{"eventId":"a"}}' % member
+    assert judge_label(labelled, binary).actual == [1]
+
+
+def test_a_line_that_is_nested_too_deeply_is_rejected_and_costs_nothing_else() -> None:
+    binary = a_reading("BinaryClassification", None, "0")
+    good = b'{"captureData":{"endpointOutput":{"data":"0.9","encoding":"CSV"}},"eventMetadata":{"eventId":"a","inferenceTime":"2026-11-01T11:00:00Z"}}'
+    deep = good[:-1] + b',"more":' + DEEP + b"}"
+    payload = good.replace(b'"0.9","encoding":"CSV"', b'"' + DEEP + b'","encoding":"JSON"')
+    found = read_captures(in_blocks([good, deep, payload, good], [], True), binary, SECONDS, Classes(binary))
+    assert [(one.line, one.reason) for one in found.rejected] == [(2, "invalid_json"), (3, "bad_payload")]
+    assert {one.seen for one in found.rejected} == {"nested too deeply to be read"}
+    assert len(found.ids) == 2
 
 
 def named(values: np.ndarray[Any, Any], reading: Reading, classes: Classes) -> list[Any]:
