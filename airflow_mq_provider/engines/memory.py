@@ -120,10 +120,11 @@ def weigh(task: MergeTask, storage: Storage, workers: int) -> Weighed:
 def fits(task: MergeTask, storage: Storage, workers: int) -> bool:
     """Whether the table of labels fits into the memory that the task may take, with all else.
 
-    Raises `InputError` where the run does not fit even with the table on disk.
+    Raises `InputError` where the run does not fit even with the table on disk. A batch transform never does: how large the
+    objects are that its manifests name is not known before they are read.
     """
     found = weigh(task, storage, workers)
-    if found.in_memory or found.on_disk:
+    if found.in_memory or found.on_disk or task.reading.batch:
         return found.in_memory
     raise InputError(
         expected=f"a window that can be judged within {found.limit // MIB:,} MiB of memory",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -296,3 +297,23 @@ def test_sizes(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ModelQualityError, match="a size of memory"):
         parse_size(text, field="memory_limit")
+
+
+def test_a_batch_transform_is_not_refused_for_objects_whose_sizes_nobody_knows(
+    tmp_path: Path, folders: list[Path | None]
+) -> None:
+    """As many as would fill a large machine if each were as large as it is taken to be."""
+    world = World(Storage(), str(tmp_path / "root"), "local")
+    world.settings["batch_transform_input"] = {
+        "data_captured_destination_uri": f"{tmp_path}/root/batch",
+        "dataset_format": {"csv": {"header": False}},
+        "probability_attribute": "0",
+    }
+    keys = [f"{number}.out" for number in range(200)]
+    for key in keys:
+        world.put(f"results/{key}", f"0.9,{key},2026-11-02T11:30:00Z\n".encode())
+    manifest = json.dumps([{"prefix": f"{tmp_path}/root/results/"}, *keys])
+    world.put("batch/output/2026/11/02/11/m.json", manifest.encode())
+    world.labels(*(label_line(key, "1") for key in keys))
+    assert judged(world, 1024 * MIB)["merge"]["matched"] == 200
+    assert folders[0] is not None
