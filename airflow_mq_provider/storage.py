@@ -171,14 +171,17 @@ class Storage:
         content = self._read_by_obstore(uri, etag)
         return _patiently(whole, uri) if content is None else content
 
-    def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
+    def chunks(
+        self, uri: str, size: int = 4 * 2**20, *, etag: str = "", start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
         """The object in pieces of at most ``size`` bytes, none of them empty, in order.
 
-        Where S3 throttles or breaks off, reading goes on at the byte where it stopped, at most `ATTEMPTS` times
+        With ``start`` or ``stop``, no more of it than the bytes from the one to the other, exclusive. On S3 an object that ends at
+        or before ``start`` raises `InputError`. Where S3 throttles or breaks off, reading goes on at the byte where it stopped, at most `ATTEMPTS` times
         without a new byte in between. An object that is replaced meanwhile, or since it was listed with the ``etag`` given,
         raises `InputError`: at the latest behind the last piece.
         """
-        return self._chunks_s3(uri, size, etag) if is_s3(uri) else _chunks_local(uri, size, etag)
+        return (self._chunks_s3 if is_s3(uri) else _chunks_local)(uri, size, etag, start, stop)
 
     def write(self, uri: str, data: bytes) -> None:
         """Write the whole object, replacing what stands there at once.
@@ -322,16 +325,17 @@ class Storage:
                 if key and not key.endswith("/"):
                     yield StoredObject(f"s3://{bucket}/{item['Key']}", key, item["Size"], item["ETag"].strip('"'))
 
-    def _chunks_s3(self, uri: str, size: int, etag: str) -> Iterator[bytes]:
-        given, failures = 0, 0
-        while True:
+    def _chunks_s3(self, uri: str, size: int, etag: str, start: int, stop: int | None) -> Iterator[bytes]:
+        at, failures = start, 0
+        last = "" if stop is None else stop - 1
+        while stop is None or at < stop:
             try:
-                rest = {"Range": f"bytes={given}-"} if given else {}
+                rest = {} if at == 0 and stop is None else {"Range": f"bytes={at}-{last}"}
                 answer = self._get(uri, **rest, **_if_match(etag))
                 etag = answer["ETag"].strip('"')
                 with closing(answer["Body"]) as body:
                     for piece in body.iter_chunks(size):
-                        given, failures = given + len(piece), 0
+                        at, failures = at + len(piece), 0
                         yield piece
                 return
             except _s3_errors() as error:
@@ -665,12 +669,14 @@ def _open_local(uri: str) -> io.FileIO:
     return io.FileIO(local_path(uri) if not uri or _SCHEME.match(uri) else uri)
 
 
-def _chunks_local(uri: str, size: int, etag: str) -> Iterator[bytes]:
+def _chunks_local(uri: str, size: int, etag: str, start: int, stop: int | None) -> Iterator[bytes]:
     try:
         with _open_local(uri) as file:
             # room for what is there, not for `size`: most files are small
             room = min(size, os.fstat(file.fileno()).st_size + 1)
-            while piece := file.read(room):
+            at = file.seek(start)
+            while piece := file.read(room if stop is None else max(0, min(room, stop - at))):
+                at += len(piece)
                 yield piece
             _refuse_other(file, uri, etag)
     except OSError as error:

@@ -52,9 +52,9 @@ class CountingStorage(Storage):
         self._count(1, len(data))
         return data
 
-    def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
+    def chunks(self, uri: str, size: int = 4 * 2**20, **how: Any) -> Iterator[bytes]:
         self._count(1, 0)
-        for chunk in super().chunks(uri, size, etag=etag):
+        for chunk in super().chunks(uri, size, **how):
             self._count(0, len(chunk))
             yield chunk
 

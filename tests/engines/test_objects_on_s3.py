@@ -144,9 +144,9 @@ def test_a_local_file_that_is_written_anew_after_it_was_listed_fails_the_run_too
             self._change(uri)
             return super().read(uri, etag=etag)
 
-        def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
+        def chunks(self, uri: str, size: int = 4 * 2**20, **how: Any) -> Iterator[bytes]:
             self._change(uri)
-            return super().chunks(uri, size, etag=etag)
+            return super().chunks(uri, size, **how)
 
     with pytest.raises(InputError, match="to stay as it is") as caught:
         judge_with(Changing(), data)

@@ -175,6 +175,16 @@ def test_a_missing_object_is_an_input_error_that_names_it(place: Place) -> None:
     assert caught.value.next_step
 
 
+def test_chunks_of_a_range_are_its_bytes(place: Place) -> None:
+    storage, root = place
+    data = bytes(range(250))
+    storage.write(join(root, "a"), data)
+    for start, stop in ((0, 1), (0, 250), (7, 8), (100, 233), (249, 250), (20, 10_000), (30, None), (40, 40)):
+        pieces = list(storage.chunks(join(root, "a"), size=60, start=start, stop=stop))
+        assert b"".join(pieces) == data[start:stop]
+        assert all(0 < len(piece) <= 60 for piece in pieces)
+
+
 def test_a_missing_object_in_chunks_is_an_input_error_that_names_it(place: Place) -> None:
     storage, root = place
     with pytest.raises(InputError) as caught:

@@ -346,7 +346,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(body)
             return
-        data = DATA[int(asked.removeprefix("bytes=").removesuffix("-")) :] if asked else DATA
+        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        data = DATA[int(first) : int(last) + 1 if last else None]
         self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("ETag", answer.etag)
@@ -430,6 +431,12 @@ def test_chunks_go_on_at_the_byte_where_they_stopped(fault: Answer, scripted: Sc
     assert b"".join(Storage(scripted.client).chunks(URI, size=100)) == DATA
     if fault.breaks_after:
         assert scripted.ranges == [None, "bytes=1000-", "bytes=2000-"]
+
+
+def test_chunks_of_a_range_go_on_and_end_within_it(scripted: ScriptedS3, pauses: list[float]) -> None:
+    scripted.script = [Answer(breaks_after=1000), Answer()]
+    assert b"".join(Storage(scripted.client).chunks(URI, 100, etag="v1", start=500, stop=3000)) == DATA[500:3000]
+    assert scripted.ranges == ["bytes=500-2999", "bytes=1500-2999"]
 
 
 def test_chunks_bear_any_number_of_faults_as_long_as_bytes_arrive(scripted: ScriptedS3, pauses: list[float]) -> None:
