@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from airflow_mq_provider.engines.hours import (
     CAPTURES,
     LABELS,
     CaptureHour,
+    Hour,
     LabelHour,
     capture_hour,
     in_common,
     joined_captures,
     joined_labels,
     label_hour,
+    lines_on,
     made_of_hours,
     rows_together,
 )
@@ -44,9 +46,11 @@ from airflow_mq_provider.engines.task import (
     MISMATCH,
     ROWS_SUFFIX,
     Arrivals,
+    LinesBefore,
     MergeTask,
     Rejections,
     Unit,
+    in_spans,
     part_uri,
     units,
 )
@@ -55,7 +59,7 @@ from airflow_mq_provider.exceptions import OutputError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.ages import NEVER, hour_number, label_ages
 from airflow_mq_provider.quality.columns import row_places
-from airflow_mq_provider.quality.lines import Rejection
+from airflow_mq_provider.quality.lines import Lines, Rejection
 from airflow_mq_provider.quality.records import Reading
 from airflow_mq_provider.quality.states import (
     EXAMPLES,
@@ -72,8 +76,6 @@ from airflow_mq_provider.storage import Storage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Hour = TypeVar("Hour", CaptureHour, LabelHour)
 
 ROWS = 1 << 20
 """Rows of one part of the merge."""
@@ -151,7 +153,7 @@ def arrivals(sides: Sides) -> Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class _HourUnit(Unit):
-    """Consecutive objects of one hour folder, whether they are all of it, and whether its last."""
+    """Consecutive objects of one hour folder, or a span of one; whether they are all of it, and whether its last."""
 
     folder: HourFolder
     whole: bool
@@ -166,15 +168,16 @@ class _Side(Generic[Hour]):
         kind: type[Hour],
         side: str,
         objects: Sequence[Input],
-        read: Callable[[_HourUnit], Hour],
+        read: Callable[[_HourUnit], tuple[Hour, int]],
         joined: Callable[[Sequence[Hour], Reading], Hour],
         task: MergeTask,
         storage: Storage,
     ) -> None:
         self._kind: type[Hour] = kind
-        self._read: Callable[[_HourUnit], Hour] = read
+        self._read: Callable[[_HourUnit], tuple[Hour, int]] = read
         self._joined: Callable[[Sequence[Hour], Reading], Hour] = joined
         self._reading = task.reading
+        self._storage = storage
         self._folders = hour_folders(objects, reading_digest(side, task.reading, keep_lines=task.keep_rejected_lines))
         self._shelf = None if task.prepared is None else Shelf(storage, task.prepared, side, task.loaded)
         self._standing = {} if self._shelf is None else self._shelf.look(self._folders)
@@ -197,22 +200,28 @@ class _Side(Generic[Hour]):
         """Load what is prepared; what it turns out not to be is read."""
         if self._shelf is not None:
             self._loaded = self._shelf.load(self._kind, list(self._standing))
-        self._todo = _hour_units(one for one in self._folders if one.name not in self._loaded)
+        missing = [one for one in self._folders if one.name not in self._loaded]
+        cut = in_spans([one for folder in missing for one in folder.objects], self._storage)
+        self._todo = _hour_units(missing, cut)
 
     def steps(self, phase: str) -> list[Step]:
         """What is to be read, for the results that `hours` takes."""
         return [Step(phase, self._prepare, unit) for unit in self._todo]
 
-    def _prepare(self, unit: Any) -> tuple[bytes, OutputError | None]:
-        """What a unit says, as bytes: they go from process to process as they are kept."""
-        data = encoded(self._read(unit), unit.folder.name)
-        return data, self._shelf.keep(unit.folder, data) if self._shelf is not None and unit.whole else None
+    def _prepare(self, unit: Any) -> tuple[bytes, int, OutputError | None]:
+        """What a unit says, as bytes: they go from process to process as they are kept; and the number of its last line."""
+        hour, last_line = self._read(unit)
+        data = encoded(hour, unit.folder.name)
+        return data, last_line, self._shelf.keep(unit.folder, data) if self._shelf is not None and unit.whole else None
 
-    def hours(self, found: Iterator[tuple[bytes, OutputError | None]]) -> list[Hour]:
+    def hours(self, found: Iterator[tuple[bytes, int, OutputError | None]]) -> list[Hour]:
         """All hours, in their order."""
         parts: list[Hour] = []
-        for unit, (data, refused) in zip(self._todo, found, strict=False):  # what follows is another side's
-            parts.append(_answered(self._kind, data, unit.folder))
+        lines_before = LinesBefore()
+        for unit, (data, last_line, refused) in zip(self._todo, found, strict=False):  # what follows is another side's
+            part = _answered(self._kind, data, unit.folder)
+            before = lines_before.of(unit, last_line)
+            parts.append(lines_on(part, before) if before else part)
             self.refused = self.refused or refused
             if unit.last:
                 self._loaded[unit.folder.name] = hour = self._joined(parts, self._reading)
@@ -253,24 +262,40 @@ class Sides:
             warnings.warn(f"hours that were read cannot be kept for later runs: {refused}", UserWarning, stacklevel=2)
         return both
 
-    def _read_labels(self, unit: _HourUnit) -> LabelHour:
-        lines = label_lines(self.storage, unit)
-        return label_hour(lines, self.task.reading, keep_lines=self.task.keep_rejected_lines)
+    def _read_labels(self, unit: _HourUnit) -> tuple[LabelHour, int]:
+        lines = _Passing(label_lines(self.storage, unit))
+        hour = label_hour(lines, self.task.reading, keep_lines=self.task.keep_rejected_lines)
+        return hour, lines.last_line
 
-    def _read_captures(self, unit: _HourUnit) -> CaptureHour:
+    def _read_captures(self, unit: _HourUnit) -> tuple[CaptureHour, int]:
         objects = {one.uri: number for number, one in enumerate(unit.folder.objects)}
-        lines = capture_lines(self.task, self.storage, unit)
-        return capture_hour(lines, self.task.reading, objects, keep_lines=self.task.keep_rejected_lines)
+        lines = _Passing(capture_lines(self.task, self.storage, unit))
+        hour = capture_hour(lines, self.task.reading, objects, keep_lines=self.task.keep_rejected_lines)
+        return hour, lines.last_line
 
 
-def _hour_units(folders: Iterable[HourFolder]) -> list[_HourUnit]:
+class _Passing:
+    """Lines as they pass by, and the number of the last one that did."""
+
+    def __init__(self, pieces: Iterable[Lines]) -> None:
+        self._pieces = pieces
+        self.last_line = 0
+
+    def __iter__(self) -> Iterator[Lines]:
+        for lines in self._pieces:
+            self.last_line = lines.last_line
+            yield lines
+
+
+def _hour_units(folders: Iterable[HourFolder], cut: Collection[Input]) -> list[_HourUnit]:
     """The objects of some hour folders cut into units, none of which holds objects of two."""
     found: list[_HourUnit] = []
     for folder in folders:
-        parts = units(folder.objects)
+        parts = units(folder.objects, cut)
         for part in parts:
             whole, last = len(parts) == 1, part is parts[-1]
-            found.append(_HourUnit(len(found), part.objects, folder=folder, whole=whole, last=last))
+            unit = _HourUnit(len(found), part.objects, span=part.span, folder=folder, whole=whole, last=last)
+            found.append(unit)
     return found
 
 

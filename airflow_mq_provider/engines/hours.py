@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
-from airflow_mq_provider.engines.task import Rejections
+from airflow_mq_provider.engines.task import Rejections, entries_numbered_on, numbered_on
 from airflow_mq_provider.quality.columns import numbers_in_records, read_captures, read_labels
 from airflow_mq_provider.quality.lines import Lines, Rejection
 from airflow_mq_provider.quality.records import Classes, Reading
@@ -100,6 +100,9 @@ class LabelHour:
 
     def __len__(self) -> int:
         return len(self.high)
+
+
+Hour = TypeVar("Hour", CaptureHour, LabelHour)
 
 
 def made_of_hours(reading: Reading, keep_merged: str | None) -> bool:
@@ -224,6 +227,18 @@ def renumbered(
 
 
 # --- parts of an hour ---------------------------------------------------------------------------------------------------
+
+
+def lines_on(part: Hour, before: int) -> Hour:
+    """A part of an hour with its lines numbered as so many lines on in their object."""
+    rejected = replace(
+        part.rejected,
+        examples=tuple(numbered_on(part.rejected.examples, before)),
+        lines=b"".join(entries_numbered_on(part.rejected.lines.splitlines(keepends=True), before)),
+    )
+    if isinstance(part, CaptureHour):
+        return replace(part, rejected=rejected, run_line=part.run_line + before)
+    return replace(part, rejected=rejected)
 
 
 def joined_captures(parts: Sequence[CaptureHour], reading: Reading) -> CaptureHour:

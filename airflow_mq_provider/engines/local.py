@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,9 +29,11 @@ from airflow_mq_provider.engines.task import (
     MISMATCH,
     ROWS_SUFFIX,
     Arrivals,
+    LinesBefore,
     MergeTask,
     Rejections,
     Unit,
+    in_spans,
     merged_batch,
     merged_captures,
     merged_head,
@@ -124,7 +125,7 @@ def arrivals(
         _table_folder(task, storage, workers) as folder,
         _joining(_arrival_unit, task, storage, folder, sink, workers, progress) as (joined, _),
     ):
-        found = list(joined)
+        found = [one for _, one in joined]
     return Arrivals(
         _joined([one.times for one in found], np.int64),
         _joined([one.hours for one in found], np.int32),
@@ -150,16 +151,18 @@ def _joining(
     sink: Any,
     workers: int | None,
     progress: Callable[[str, int, int], None] | None,
-) -> Iterator[tuple[Iterator[T], GroundTruthCounts]]:
-    """Read the labels, and give what `join` makes of each unit of captures."""
+) -> Iterator[tuple[Iterator[tuple[Unit, T]], GroundTruthCounts]]:
+    """Read the labels, and give each unit of captures with what `join` makes of it."""
     table: Later[LabelTable] = Later(folder)
-    labels = [Step("ground truth", partial(_label_unit, task, storage), unit) for unit in units(task.labels)]
-    captures = [Step("captures", partial(join, task, storage, table), unit) for unit in units(task.captures)]
-    with closing(results([*labels, *captures], table, workers=workers, progress=progress)) as found:
-        collected, counts = _collected(islice(found, len(labels)), task, folder, sink)
+    labels = units(task.labels, in_spans(task.labels, storage))
+    captures = units(task.captures, task.captures_in_spans(storage))
+    steps = [Step("ground truth", partial(_label_unit, task, storage), unit) for unit in labels]
+    steps += [Step("captures", partial(join, task, storage, table), unit) for unit in captures]
+    with closing(results(steps, table, workers=workers, progress=progress)) as found:
+        collected, counts = _collected(zip(labels, found, strict=False), task, folder, sink)
         table.put(collected)
         del collected
-        yield found, counts
+        yield zip(captures, found, strict=True), counts
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------
@@ -170,6 +173,7 @@ class _LabelUnit:
     """The labels of one unit, in the order of their lines."""
 
     lines: int
+    last_line: int
     ids: NDArray[np.uint64]
     hours: NDArray[np.int32]
     rows: NDArray[np.int64] | None
@@ -187,7 +191,9 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     hour_of = {one.uri: hour_number(one.hour) for one in unit.objects}
     parts, hours = [], []
+    last_line = 0
     for lines in label_lines(storage, unit):
+        last_line = lines.last_line
         parts.append(read_labels(lines, task.reading, classes))
         of_blocks = np.array([hour_of[block.source] for block in lines.blocks], np.int32)
         hours.append(of_blocks[lines.block_numbers(parts[-1].at)])
@@ -201,6 +207,7 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
         truths = list(seen)
     return _LabelUnit(
         lines=sum(part.lines for part in parts),
+        last_line=last_line,
         ids=_joined([part.ids for part in parts], np.uint64, (0, 2)),
         hours=_joined(hours, np.int32),
         rows=rows_together([(part.rows, len(part.ids)) for part in parts]),
@@ -228,7 +235,7 @@ def _joined(arrays: Sequence[NDArray[Any]], kind: Any, shape: tuple[int, ...] = 
 
 
 def _collected(
-    units_: Iterable[_LabelUnit], task: MergeTask, folder: Path | None, sink: Any
+    parts: Iterable[tuple[Unit, _LabelUnit]], task: MergeTask, folder: Path | None, sink: Any
 ) -> tuple[LabelTable, GroundTruthCounts]:
     """Keep the last label of each id: in memory, or in files of the folder where one is given."""
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
@@ -239,9 +246,10 @@ def _collected(
     rows, segment = Column(np.int64, folder, "rows"), Column(np.int32, folder, "segment")
     truth_bytes, truth_ends = Column(np.uint8, folder, "truths"), Column(np.int64, folder, "truth-ends")
     lines = truths = truth_size = 0
+    lines_before = LinesBefore()
     several = False
-    for part in units_:
-        rejections.extend(part.rejections, sink)
+    for unit, part in parts:
+        rejections.extend(part.rejections, sink, lines_before.of(unit, part.last_line))
         lines += part.lines
         ids.add(part.ids, part.hours)
         if task.reading.problem_type == "MulticlassClassification":
@@ -290,6 +298,7 @@ class _CaptureUnit:
     """What joining one unit of captures gave."""
 
     lines: int = 0
+    last_line: int = 0
     outside_window: int = 0
     dropped: int = 0
     matched_rows: int = 0
@@ -313,6 +322,7 @@ def _capture_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], 
         for number, (lines, part, classes) in enumerate(_captures(task, storage, labels, unit)):
             table = labels.get()
             result.lines += part.lines
+            result.last_line = lines.last_line
             result.outside_window += part.outside_window
             if preprocessor is not None:
                 part = _preprocessed(task, table, lines, part, classes, preprocessor, result)
@@ -475,7 +485,7 @@ def _verbatim(
 
 
 def _added_up(
-    parts: Iterable[_CaptureUnit],
+    parts: Iterable[tuple[Unit, _CaptureUnit]],
     task: MergeTask,
     labels: GroundTruthCounts,
     folder: Path | None,
@@ -490,7 +500,8 @@ def _added_up(
     without_label = IdParts(folder, "captures")
     distinct_labels = labels.used - labels.duplicate_labels
     labelled = np.zeros(distinct_labels, np.bool_)
-    for part in parts:
+    lines_before = LinesBefore()
+    for unit, part in parts:
         total.lines += part.lines
         total.outside_window += part.outside_window
         total.dropped += part.dropped
@@ -502,8 +513,9 @@ def _added_up(
         for found in part.found:
             with_label += len(found)
             labelled[found] = True
-        rejections.extend(part.rejections, sink)
-        mismatches.extend(part.mismatches, mismatch_sink)
+        before = lines_before.of(unit, part.last_line)
+        rejections.extend(part.rejections, sink, before)
+        mismatches.extend(part.mismatches, mismatch_sink, before)
     used, captured = with_label + without_label.count, int(np.count_nonzero(labelled))
     return MergeCounts(
         capture=CaptureCounts(

@@ -19,14 +19,14 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import xxhash
 
 from airflow_mq_provider import __version__
-from airflow_mq_provider.engines.hours import CAPTURES, CaptureHour, LabelHour, RejectedLines
+from airflow_mq_provider.engines.hours import CAPTURES, CaptureHour, Hour, LabelHour, RejectedLines
 from airflow_mq_provider.engines.task import LoadedHours, PreparedPlace
 from airflow_mq_provider.exceptions import InputError, OutputError
 from airflow_mq_provider.inputs import Input
@@ -35,8 +35,6 @@ from airflow_mq_provider.quality.records import Reading
 from airflow_mq_provider.quality.states import BINARY, RejectedLine
 from airflow_mq_provider.storage import Storage, is_s3, join
 from airflow_mq_provider.window import hour_folder
-
-Hour = TypeVar("Hour", CaptureHour, LabelHour)
 
 FORMAT: Final = 1
 """Of the bytes: raised with each change in `encoded` or in what `hours` puts into a column."""

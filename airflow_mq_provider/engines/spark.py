@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -43,7 +43,16 @@ from airflow_mq_provider.engines.spark_units import (
     unit_rows,
     writing_bins,
 )
-from airflow_mq_provider.engines.task import ROWS_SUFFIX, Arrivals, MergeTask, Rejections, units
+from airflow_mq_provider.engines.task import (
+    ROWS_SUFFIX,
+    Arrivals,
+    LinesBefore,
+    MergeTask,
+    Rejections,
+    Unit,
+    in_spans,
+    units,
+)
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.quality.ages import LabelAges
 from airflow_mq_provider.quality.states import (
@@ -59,6 +68,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from airflow_mq_provider.inputs import Input
+    from airflow_mq_provider.quality.lines import Rejection
 
 MOST_SCORES = 50_000_000
 """Of more merged rows than that, probabilities are binned (rule A2): the analysis would need a gigabyte to put them in order."""
@@ -82,12 +92,15 @@ def merge(
     with _spark() as spark, ExitStack() as held, tempfile.NamedTemporaryFile() as sink:
         from pyspark.sql import functions as sql
 
-        labels = _kept(_labels(spark, task, storage), held)
-        label_side, several = _label_counts(task, labels, sink, progress)
+        label_units = units(task.labels, in_spans(task.labels, storage))
+        capture_units = units(task.captures, task.captures_in_spans(storage))
+        labels = _kept(_labels(spark, task, storage, label_units), held)
+        label_side, several = _label_counts(task, label_units, labels, sink, progress)
         last = _last_labels(labels)
-        joined = _kept(_joined(_captures(spark, task, storage, several=several), last, task, storage), held)
+        captures = _captures(spark, task, storage, capture_units, several=several)
+        joined = _kept(_joined(captures, last, task, storage, len(capture_units)), held)
         with tempfile.TemporaryFile() as mismatches:  # which stand after all that was rejected before the join
-            counts = _join_counts(task, joined, label_side, sink, mismatches, progress)
+            counts = _join_counts(task, capture_units, joined, label_side, sink, mismatches, progress)
             mismatches.seek(0)
             shutil.copyfileobj(mismatches, sink)
         ids = joined.where(sql.col("told").isNull()).groupBy("high", "low").agg(sql.max("labelled").alias("labelled"))
@@ -117,10 +130,11 @@ def arrivals(
     with _spark() as spark, ExitStack() as held:
         from pyspark.sql import functions as sql
 
-        labels = _kept(_labels(spark, task, storage), held)
+        labels = _kept(_labels(spark, task, storage, units(task.labels, in_spans(task.labels, storage))), held)
         for _ in _told(labels, LabelsTold):
             pass  # an object that cannot be read is an error here too
-        captures = _captures(spark, task, storage, several=False)
+        capture_units = units(task.captures, in_spans(task.captures, storage))
+        captures = _captures(spark, task, storage, capture_units, several=False)
         joined = captures.join(_last_labels(labels), ["high", "low"], "left")
         joined = _kept(joined.select("unit", "place", "time", "last_hour", "told"), held)
         for _ in _told(joined, CapturesTold):
@@ -134,14 +148,16 @@ def arrivals(
 # --- DataFrames -------------------------------------------------------------------------------------------------------
 
 
-def _labels(spark: SparkSession, task: MergeTask, storage: Storage) -> DataFrame:
+def _labels(spark: SparkSession, task: MergeTask, storage: Storage, read: Sequence[Unit]) -> DataFrame:
     work = reading_labels(_sent(task), storage)
-    return _by_unit(spark, task.labels).mapInArrow(work, label_schema(task.reading))
+    return _by_unit(spark, read).mapInArrow(work, label_schema(task.reading))
 
 
-def _captures(spark: SparkSession, task: MergeTask, storage: Storage, *, several: bool) -> DataFrame:
+def _captures(
+    spark: SparkSession, task: MergeTask, storage: Storage, read: Sequence[Unit], *, several: bool
+) -> DataFrame:
     work = reading_captures(_sent(task), storage, several=several)
-    return _by_unit(spark, task.captures).mapInArrow(work, capture_schema(task.reading))
+    return _by_unit(spark, read).mapInArrow(work, capture_schema(task.reading))
 
 
 def _sent(task: MergeTask) -> MergeTask:
@@ -149,9 +165,9 @@ def _sent(task: MergeTask) -> MergeTask:
     return replace(task, captures=(), labels=())
 
 
-def _by_unit(spark: SparkSession, objects: tuple[Input, ...]) -> DataFrame:
-    """The units of some objects, which are about equally large, spread evenly over tasks."""
-    rows = unit_rows(units(objects))
+def _by_unit(spark: SparkSession, read: Sequence[Unit]) -> DataFrame:
+    """Units, which are about equally large, spread evenly over tasks."""
+    rows = unit_rows(read)
     # one partition is dealt out one row at a time, so that no task gets two units before each has one
     return spark.createDataFrame(rows, UNITS).coalesce(1).repartition(min(len(rows), _MOST_TASKS) or 1)
 
@@ -174,11 +190,11 @@ def _last_labels(labels: DataFrame) -> DataFrame:
     )
 
 
-def _joined(captures: DataFrame, labels: DataFrame, task: MergeTask, storage: Storage) -> DataFrame:
-    """Captures with their labels, brought back into their order, written unit by unit."""
+def _joined(captures: DataFrame, labels: DataFrame, task: MergeTask, storage: Storage, count: int) -> DataFrame:
+    """Captures with their labels, brought back into their order, written unit by unit; so many units."""
     both = captures.join(labels, ["high", "low"], "left")
     # Spark's own number, 200, would be Python tasks without rows where there are few units, and long sorts where there are many
-    tasks = min(len(units(task.captures)), _MOST_TASKS) or 1
+    tasks = min(count, _MOST_TASKS) or 1
     return (
         both.repartition(tasks, "unit").sortWithinPartitions("place").mapInArrow(joining(_sent(task), storage), JOINED)
     )
@@ -229,17 +245,22 @@ def _numbers(frame: DataFrame) -> tuple[int, ...]:
 
 
 def _label_counts(
-    task: MergeTask, labels: DataFrame, sink: IO[bytes], progress: Callable[[str, int, int], None] | None
+    task: MergeTask,
+    read: Sequence[Unit],
+    labels: DataFrame,
+    sink: IO[bytes],
+    progress: Callable[[str, int, int], None] | None,
 ) -> tuple[GroundTruthCounts, bool]:
     """Count the label lines, duplicates apart, and say whether a label has another number of rows than one."""
     rejections = Rejections("ground_truth", task.keep_rejected_lines)
     lines = used = 0
     several = False
-    for said in _told(labels, LabelsTold):
+    lines_before = LinesBefore()
+    for unit, said in zip(read, _told(labels, LabelsTold), strict=True):
         lines += said.lines
         used += said.used
         several = several or said.several
-        _add(rejections, said.rejected, sink)
+        _add(rejections, said.rejected, sink, lines_before.of(unit, said.last_line))
     _tell(progress, "ground truth", task.labels)
     counts = GroundTruthCounts(
         files=len(task.labels),
@@ -253,6 +274,7 @@ def _label_counts(
 
 def _join_counts(
     task: MergeTask,
+    read: Sequence[Unit],
     joined: DataFrame,
     label_side: GroundTruthCounts,
     sink: IO[bytes],
@@ -264,12 +286,14 @@ def _join_counts(
     mismatches = Rejections("merge", task.keep_rejected_lines)
     total = JoinedTold()
     ages = LabelAges()
-    for said in _told(joined, JoinedTold):
+    lines_before = LinesBefore()
+    for unit, said in zip(read, _told(joined, JoinedTold), strict=True):
         for name in ("lines", "outside_window", "dropped", "used", "without_label", "matched_rows"):
             setattr(total, name, getattr(total, name) + getattr(said, name))
         ages += said.ages
-        _add(rejections, said.rejected, sink)
-        _add(mismatches, said.mismatched, mismatch_sink)
+        before = lines_before.of(unit, said.last_line)
+        _add(rejections, said.rejected, sink, before)
+        _add(mismatches, said.mismatched, mismatch_sink, before)
     _tell(progress, "captures", task.captures)
     return MergeCounts(
         capture=CaptureCounts(
@@ -292,9 +316,9 @@ def _join_counts(
     )
 
 
-def _add(rejections: Rejections, found: Any, sink: IO[bytes]) -> None:
+def _add(rejections: Rejections, found: Iterable[Rejection], sink: IO[bytes], lines_before: int) -> None:
     for one in found:
-        rejections.add(one)
+        rejections.add(replace(one, line=one.line + lines_before))
     sink.writelines(rejections.lines)
     rejections.lines.clear()
 

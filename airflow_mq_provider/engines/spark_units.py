@@ -107,6 +107,7 @@ class LabelsTold:
     """What is said of a unit of labels. ``several`` says that one of them has another number of rows than one."""
 
     lines: int = 0
+    last_line: int = 0
     used: int = 0
     several: bool = False
     rejected: tuple[Rejection, ...] = ()
@@ -119,6 +120,7 @@ class CapturesTold:
 
     objects: tuple[Input, ...] = ()
     lines: int = 0
+    last_line: int = 0
     outside_window: int = 0
     rejected: tuple[Rejection, ...] = ()
     failure: Failure | None = None
@@ -129,6 +131,7 @@ class JoinedTold:
     """What joining a unit of captures gave."""
 
     lines: int = 0
+    last_line: int = 0
     outside_window: int = 0
     dropped: int = 0
     used: int = 0
@@ -147,13 +150,17 @@ def told(blob: bytes, kind: type[T]) -> T:
 
 def unit_rows(units: Sequence[Unit]) -> list[tuple[int, bytes]]:
     """Units as rows of `UNITS`."""
-    return [(unit.number, msgspec.msgpack.encode(unit.objects)) for unit in units]
+    return [(unit.number, msgspec.msgpack.encode((unit.objects, unit.span))) for unit in units]
 
 
 def _units(batches: Iterable[Batch]) -> Iterator[Unit]:
     for batch in batches:
         for row in batch.to_pylist():
-            yield Unit(row["unit"], msgspec.msgpack.decode(row["objects"], type=tuple[Input, ...]))
+            objects, span = msgspec.msgpack.decode(row["objects"], type=_Objects)
+            yield Unit(row["unit"], objects, span=span)
+
+
+_Objects: TypeAlias = tuple[tuple[Input, ...], tuple[int, int] | None]
 
 
 # --- objects to rows --------------------------------------------------------------------------------------------------
@@ -206,10 +213,11 @@ def _labels(task: MergeTask, storage: Storage, unit: Unit, schema: str) -> Itera
     reading = task.reading
     classes = Classes(reading)
     hour_of = {one.uri: hour_number(one.hour) for one in unit.objects}
-    lines_read = used = 0
+    lines_read = last_line = used = 0
     several = False
     rejected: list[Rejection] = []
     for lines in label_lines(storage, unit):
+        last_line = lines.last_line
         part = read_labels(lines, reading, classes)
         count = len(part.at)
         block, _ = lines.places(part.at)
@@ -231,7 +239,7 @@ def _labels(task: MergeTask, storage: Storage, unit: Unit, schema: str) -> Itera
         used += count
         several = several or part.rows is not None
         rejected += _kept(task, part.rejected)
-    yield _first_row(schema, unit, LabelsTold(lines_read, used, several, tuple(rejected)))
+    yield _first_row(schema, unit, LabelsTold(lines_read, last_line, used, several, tuple(rejected)))
 
 
 def _captures(task: MergeTask, storage: Storage, unit: Unit, several: bool, schema: str) -> Iterator[Batch]:
@@ -239,9 +247,10 @@ def _captures(task: MergeTask, storage: Storage, unit: Unit, several: bool, sche
     classes = Classes(reading)
     number_of = {one.uri: number for number, one in enumerate(unit.objects)}
     read = reader(task)
-    lines_read = outside = used = 0
+    lines_read = last_line = outside = used = 0
     rejected: list[Rejection] = []
     for piece, lines in enumerate(capture_lines(task, storage, unit)):
+        last_line = lines.last_line
         part = read(lines, reading, task.seconds, classes)
         count = len(part.at)
         block, number = lines.places(part.at)
@@ -276,7 +285,8 @@ def _captures(task: MergeTask, storage: Storage, unit: Unit, several: bool, sche
         outside += part.outside_window
         used += count
         rejected += _kept(task, part.rejected)
-    yield _first_row(schema, unit, CapturesTold(unit.objects, lines_read, outside, tuple(rejected)))
+    said = CapturesTold(unit.objects, lines_read, last_line, outside, tuple(rejected))
+    yield _first_row(schema, unit, said)
 
 
 def _carried(task: MergeTask, part: Predictions, several: bool) -> NDArray[np.bool_] | None:
@@ -368,7 +378,9 @@ class _JoinedUnit:
         self._parts: list[MergedRows] = []
         self._held = ExitStack()
         self._preprocessor: Preprocessor | None = None
-        self._said = JoinedTold(read.lines, read.outside_window, rejected=[*read.rejected], failure=read.failure)
+        self._said = JoinedTold(
+            read.lines, read.last_line, read.outside_window, rejected=[*read.rejected], failure=read.failure
+        )
 
     def piece(self, number: int, rows: Any) -> Iterator[Batch]:
         """Take the captures of a piece; nothing more once one of them has failed."""

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
 
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.lines import Block, Rejection, blocks, parquet_blocks
+from airflow_mq_provider.quality.lines import GZIP, Block, Rejection, blocks, parquet_blocks
 from airflow_mq_provider.quality.parquet import pyarrow_modules
 from airflow_mq_provider.quality.records import Prediction, Reading, judge_batch
 from airflow_mq_provider.quality.segments import SegmentStates, segment_states
@@ -32,7 +34,7 @@ from airflow_mq_provider.quality.states import (
     state_of,
 )
 from airflow_mq_provider.scripts import Script
-from airflow_mq_provider.storage import Storage, join
+from airflow_mq_provider.storage import Storage, is_s3, join
 from airflow_mq_provider.window import Window
 
 if TYPE_CHECKING:
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
 ROWS_SUFFIX = ".rows"
 UNIT = 16 * 1024 * 1024
 """A worker takes objects of about so many bytes at a time."""
+SPAN = UNIT
+"""Larger objects are cut into spans of about so many bytes, each a unit by itself."""
 PIECE = 4 * 1024 * 1024
-"""It reads and joins them in pieces of about so many bytes, which processor caches hold. Both cuts depend on the listing alone."""
+"""It reads and joins them in pieces of about so many bytes, which processor caches hold. All cuts depend on the listing alone, and on which large objects are gzip."""
 MISMATCH = "row_count_mismatch"
 """Why a capture is rejected whose label has another number of rows."""
 
@@ -94,6 +98,10 @@ class MergeTask:
         """The blocks of a captured object."""
         return (parquet_blocks if self.reading.batch == "parquet" else blocks)(chunks, uri)
 
+    def captures_in_spans(self, storage: Storage) -> set[Input]:
+        """The captured objects that are to be cut: none for a script, since an error of it names the number of the line."""
+        return set() if self.preprocessor is not None else in_spans(self.captures, storage)
+
     @property
     def seconds(self) -> tuple[int, int]:
         """The window in seconds since 1970."""
@@ -115,31 +123,81 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Consecutive objects: what one worker reads at a time."""
+    """Consecutive objects, or a span of one large object: what one worker reads at a time.
+
+    Of a span, ``start, stop``, a unit has the lines whose first byte lies in it, and numbers them from 1: how many lines stand
+    before them nobody knows who reads no more than these. `LinesBefore` tells.
+    """
 
     number: int
     objects: tuple[Input, ...]
+    span: tuple[int, int] | None = field(default=None, kw_only=True)
 
     @property
     def size(self) -> int:
         """Bytes listed."""
-        return sum(one.size for one in self.objects)
+        return sum(one.size for one in self.objects) if self.span is None else self.span[1] - self.span[0]
 
 
-def units(objects: Sequence[Input]) -> list[Unit]:
-    """Cut a listing into units of about `UNIT` bytes."""
+def units(objects: Sequence[Input], cut: Collection[Input] = ()) -> list[Unit]:
+    """Cut a listing into units of about `UNIT` bytes, and those of the objects that are in `cut` into spans."""
     found: list[Unit] = []
     held: list[Input] = []
     size = 0
     for one in objects:
-        if held and size + one.size > UNIT:
+        if held and (one in cut or size + one.size > UNIT):
             found.append(Unit(len(found), tuple(held)))
             held, size = [], 0
+        if one in cut:
+            found += [Unit(number, (one,), span=span) for number, span in enumerate(spans(one.size), len(found))]
+            continue
         held.append(one)
         size += one.size
     if held:
         found.append(Unit(len(found), tuple(held)))
     return found
+
+
+def spans(size: int) -> list[tuple[int, int]]:
+    """Cut so many bytes into spans of equal size, of `SPAN` bytes at most."""
+    count = -(-size // SPAN)
+    bounds = [number * size // count for number in range(count + 1)]
+    return list(pairwise(bounds))
+
+
+def in_spans(objects: Iterable[Input], storage: Storage) -> set[Input]:
+    """The objects that are to be cut into spans: large ones, but for gzip, which has to be read from its start.
+
+    What was not listed, as the data of a batch transform, stays whole too: nobody knows how large it is.
+    """
+    large = [one for one in objects if one.size > SPAN and one.etag]
+
+    def begins_as_gzip(one: Input) -> bool:
+        return b"".join(storage.chunks(one.uri, etag=one.etag, stop=len(GZIP))) == GZIP
+
+    if len(large) > 1 and is_s3(large[0].uri):
+        with ThreadPoolExecutor(_LOOKS) as pool:
+            gzip = list(pool.map(begins_as_gzip, large))
+    else:
+        gzip = list(map(begins_as_gzip, large))
+    return {one for one, packed in zip(large, gzip, strict=True) if not packed}
+
+
+_LOOKS = 8
+"""At once, on S3."""
+
+
+@dataclass(slots=True)
+class LinesBefore:
+    """How many lines of its object stand before each unit. It is told of all units in their order."""
+
+    _told: int = 0
+
+    def of(self, unit: Unit, last_line: int) -> int:
+        """The lines before a unit, whose own are numbered up to `last_line`; 0 where it is no span."""
+        before = self._told if unit.span is not None and unit.span[0] else 0
+        self._told = before + last_line
+        return before
 
 
 def part_uri(task: MergeTask, unit: int, suffix: str, hour: str = "") -> str:
@@ -190,15 +248,28 @@ class Rejections:
             entry["record"] = rejection.text.decode("utf-8", "backslashreplace")
         self.lines.append(msgspec.json.encode(entry) + b"\n")
 
-    def extend(self, other: Rejections, sink: IO[bytes]) -> None:
-        """Take what another collected after this one, and write its lines away."""
+    def extend(self, other: Rejections, sink: IO[bytes], lines_before: int = 0) -> None:
+        """Take what another collected after this one, so many lines on in its object, and write its lines away."""
         self.reasons.update(other.reasons)
-        self.examples.extend(other.examples[: EXAMPLES - len(self.examples)])
-        sink.writelines(other.lines)
+        self.examples.extend(numbered_on(other.examples[: EXAMPLES - len(self.examples)], lines_before))
+        sink.writelines(entries_numbered_on(other.lines, lines_before))
 
     def counts(self) -> dict[str, int]:
         """Lines by reason, sorted by reason."""
         return dict(sorted(self.reasons.items()))
+
+
+def numbered_on(examples: Sequence[RejectedLine], lines_before: int) -> Sequence[RejectedLine]:
+    """Rejected lines by the numbers that they have so many lines on."""
+    return [replace(one, line=one.line + lines_before) for one in examples] if lines_before else examples
+
+
+def entries_numbered_on(entries: Iterable[bytes], lines_before: int) -> Iterable[bytes]:
+    """Lines of ``rejected.jsonl`` likewise."""
+    if not lines_before:
+        return entries
+    decoded = map(msgspec.json.decode, entries)
+    return [msgspec.json.encode({**entry, "line": entry["line"] + lines_before}) + b"\n" for entry in decoded]
 
 
 def merged_head(truth: bytes) -> bytes:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 16 * 1024 * 1024
 """Longer lines are rejected unread (rule I4)."""
+GZIP = b"\x1f\x8b"
+"""What gzip is known by: the first bytes of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,15 @@ class Lines:
 
     def __getitem__(self, at: int) -> bytes:
         return self.data[self.starts[at] : self.ends[at]]
+
+    @property
+    def last_line(self) -> int:
+        """Of lines of one object, the number of the last one there, blank or not, read or not."""
+        unread = max((rejection.line for _, rejection in self.unread), default=0)
+        if not self.blocks:
+            return unread
+        newlines = len(self.newlines) - int(np.searchsorted(self.newlines, self.block_starts[-1]))
+        return max(unread, self.blocks[-1].first_line + newlines - 1)
 
     def block(self, at: int) -> Block:
         """The block of a line."""
@@ -173,10 +184,12 @@ def _newlines(data: bytes) -> NDArray[np.int64]:
 # --- bytes to blocks --------------------------------------------------------------------------------------------------
 
 
-def blocks(chunks: Iterable[bytes], source: str = "", *, limit: int = LINE_LIMIT) -> Iterator[Block | Rejection]:
+def blocks(
+    chunks: Iterable[bytes], source: str = "", *, limit: int = LINE_LIMIT, plain: bool = False
+) -> Iterator[Block | Rejection]:
     """Cut the bytes of the object `source` into blocks of whole lines; gzip is known by its first bytes, inflated in pieces.
 
-    A line over `limit` bytes and a damaged gzip stream come as a `Rejection` each; the memory used is bounded by
+    Lines that are known to be `plain` are taken as they are: those of a span do not begin where their object begins. A line over `limit` bytes and a damaged gzip stream come as a `Rejection` each; the memory used is bounded by
     the limit and the size of the chunks.
     """
     held: list[bytes] = []
@@ -185,7 +198,7 @@ def blocks(chunks: Iterable[bytes], source: str = "", *, limit: int = LINE_LIMIT
     skipping = False
     body = b""
     try:
-        for chunk in _inflated(chunks):
+        for chunk in chunks if plain else _inflated(chunks):
             line += body.count(b"\n")  # not before it is needed: most objects are one block
             body = b""
             cut = chunk.rfind(b"\n") + 1
@@ -264,7 +277,7 @@ def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
         first += chunk
         if len(first) >= 2:
             break
-    if first[:2] != b"\x1f\x8b":
+    if first[:2] != GZIP:
         if first:
             yield first
         yield from source
