@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from airflow_mq_provider.engines.reading import headed, reader
-from airflow_mq_provider.engines.task import PIECE, ROWS_SUFFIX, UNIT, MergeTask
+from airflow_mq_provider.engines.task import PIECE, ROWS_SUFFIX, UNIT, MergeTask, in_spans, units
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.columns import read_labels
@@ -268,7 +268,8 @@ def _of_captures(task: MergeTask, objects: Sequence[Input], storage: Storage) ->
     cut = task.blocks
     if task.reading.batch == "csv-header":
         return _content(objects, storage, lambda chunks, uri: headed(cut(chunks, uri)), told, _JUDGED)
-    return _content(objects, storage, cut, told, _JUDGED, whole=task.reading.batch == "parquet")
+    whole, shared = task.reading.batch == "parquet", task.preprocessor is None
+    return _content(objects, storage, cut, told, _JUDGED, whole=whole, shared=shared)
 
 
 def _of_labels(task: MergeTask, objects: Sequence[Input], storage: Storage) -> _Content:
@@ -290,11 +291,12 @@ def _content(
     judged: int,
     *,
     whole: bool = False,
+    shared: bool = True,
 ) -> _Content:
     """By the lines a byte, and what a line holds, of the first, the middle and the last object, whichever has most.
 
     `told` says of some lines how many can be used, their rows, and the bytes of their labels' different texts; `judged` is what each
-    row takes while it is. An object that has to be, is read `whole`.
+    row takes while it is. An object that has to be, is read `whole`; large ones are `shared` by workers where they can be cut.
     """
     filled = [one for one in objects if one.size]
     if not filled:
@@ -312,7 +314,7 @@ def _content(
         more_a_byte = max(more_a_byte, here * (rows - used) / max(1, used))
         texts_a_byte = max(texts_a_byte, here * texts / max(1, used))
     size = sum(one.size for one in filled)
-    unit = min(size, max(UNIT, max(one.size for one in filled)))
+    unit = min(size, max(UNIT, max(one.size for one in units(filled, in_spans(filled, storage) if shared else ()))))
     unit_rows = (lines_a_byte + more_a_byte) * unit
     return _Content(
         lines=int(lines_a_byte * size) + 1,

@@ -262,6 +262,19 @@ def test_every_worker_needs_memory(world: World) -> None:
     assert many.in_memory - few.in_memory == 14 * memory._WORKER
 
 
+def test_of_a_large_object_a_worker_holds_no_more_than_a_span(world: World) -> None:
+    [one] = world.storage.list(f"{world.root}/capture")
+    captures = [Input(one.uri, size, "2020/01/09/12", one.etag) for size in (2**31, 2**32)]
+    # what was not listed is not cut
+    whole = [one._replace(etag="") for one in captures]
+    few, many, few_whole, many_whole = (
+        memory_needed(task_of(captures=(one,), labels=(), world=world, probability=False), world.storage, 2).on_disk
+        for one in (*captures, *whole)
+    )
+    assert few == many
+    assert few_whole < many_whole
+
+
 def test_rows_without_scores_are_not_held(world: World) -> None:
     captures = listed(world, "capture")
     scored, plain = (
