@@ -91,8 +91,9 @@ def nearest(value: Fraction) -> float:
 def test_a_metric_is_the_float_next_to_the_true_value(rows):
     actual, predicted = zip(*rows, strict=True)
     errors = [Fraction(p - a) for a, p in rows]
-    mean = sum(map(Fraction, actual)) / len(rows)
-    squared, spread = sum(e * e for e in errors), sum((Fraction(a) - mean) ** 2 for a in actual)
+    mean = sum(map(Fraction, actual), Fraction()) / len(rows)
+    squared = sum((e * e for e in errors), Fraction())
+    spread = sum(((Fraction(a) - mean) ** 2 for a in actual), Fraction())
     assert values(counted(actual, predicted)) == pytest.approx(
         {
             "mae": float(sum(map(abs, errors)) / len(rows)),
