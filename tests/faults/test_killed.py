@@ -114,6 +114,7 @@ def test_killed_while_it_reads_a_run_leaves_no_report_and_gives_the_same_bytes_l
 
 
 def test_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
+    """Even those that are stopped, and could not look whether it is there still: they would go on where the next run writes."""
     truth = generate(tmp_path / "data", records=60_000, hours=6, seed=5)
     command = [str(Path(sys.executable).parent / "model-quality"), "run", str(tmp_path / "data" / "monitor.json")]
     command += ["--at", truth.at.isoformat(), "--workers", "2"]
@@ -125,6 +126,11 @@ def test_workers_of_a_killed_run_end_with_it(tmp_path: Path) -> None:
         while len(workers) < 2 and process.poll() is None and time.monotonic() < deadline:
             workers = children.read_text().split()
         assert len(workers) == 2
+        for worker in workers:
+            # the thread that looks after the parent is the last that a worker starts before its work
+            while len(os.listdir(f"/proc/{worker}/task")) < 2 and time.monotonic() < deadline:
+                pass
+            os.kill(int(worker), signal.SIGSTOP)
         process.kill()
         process.wait()
         while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
