@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,9 @@ class Meanwhile(Storage):
         self._happen(uri)
         return super().read(uri, etag=etag)
 
-    def chunks(self, uri: str, size: int = 4 * 2**20, *, etag: str = "") -> Iterator[bytes]:
+    def chunks(self, uri: str, size: int = 4 * 2**20, **how: Any) -> Iterator[bytes]:
         self._happen(uri)
-        return super().chunks(uri, size, etag=etag)
+        return super().chunks(uri, size, **how)
 
 
 def vanishes(storage: Storage, uri: str) -> None:
