@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CAPTURES, LABELS = "captures", "ground_truth"
-_VALUES: Final = {BINARY: np.uint8, MULTICLASS: np.int32, REGRESSION: np.float64}
+VALUES: Final = {BINARY: np.uint8, MULTICLASS: np.int32, REGRESSION: np.float64}
+"""In what kind of number labels and predictions are held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _rejected(rejected: Sequence[Rejection], side: str, keep_lines: bool) -> Rej
 def _named(codes: NDArray[Any], reading: Reading, classes: Classes) -> tuple[NDArray[Any], tuple[str, ...]]:
     """Values in the kind of the problem; class numbers are those of the classes that occur, sorted."""
     if reading.problem_type != MULTICLASS:
-        return codes.astype(_VALUES[reading.problem_type], copy=False), ()
+        return codes.astype(VALUES[reading.problem_type], copy=False), ()
     return _sorted_names(codes, classes.names)
 
 
@@ -290,7 +291,7 @@ def _joined(parts: Sequence[CaptureHour] | Sequence[LabelHour], values: str, rea
         "high": _together([part.high for part in parts], np.uint64),
         "low": _together([part.low for part in parts], np.uint64),
         "rows": rows_together([(part.rows, len(part)) for part in parts]),
-        values: _together(columns, _VALUES[reading.problem_type]),
+        values: _together(columns, VALUES[reading.problem_type]),
         "classes": tuple(classes),
         "segment": None
         if asked is None

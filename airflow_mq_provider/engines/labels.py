@@ -98,7 +98,7 @@ class LabelTable:
     high: NDArray[np.uint64]
     """[n], sorted."""
     low: NDArray[np.uint64]
-    place: NDArray[np.int64]
+    place: NDArray[np.signedinteger[Any]]
     """[n], which of the m labels it is."""
     first_hour: NDArray[np.int32]
     """[n], in which hour since 1970 its first label was collected."""
@@ -120,7 +120,7 @@ class LabelTable:
     """One for each row of the m labels, into `segments`, -1 for none; None where no segments of labels are asked for."""
     segments: list[str]
 
-    def truths_of(self, labels: NDArray[np.int64]) -> tuple[list[int], dict[int, bytes]]:
+    def truths_of(self, labels: NDArray[np.signedinteger[Any]]) -> tuple[list[int], dict[int, bytes]]:
         """The ``groundTruthData`` of some labels, in a merge that needs them: the number of each, and each by its number."""
         if self.truth is None:
             raise RuntimeError("labels were read without their groundTruthData")
@@ -156,20 +156,26 @@ class LabelTable:
 def label_table(labels: IdParts, folder: Path | None, **columns: Any) -> LabelTable:
     """The table of labels, given in the order of their lines; `columns` are the other columns of `LabelTable`."""
     high, low = Column(np.uint64, folder, "high"), Column(np.uint64, folder, "low")
-    place = Column(np.int64, folder, "place")
+    number = np.int32 if labels.count < 1 << 31 else np.int64
+    place = Column(number, folder, "place")
     first_hour, last_hour = Column(np.int32, folder, "first-hour"), Column(np.int32, folder, "last-hour")
     for ids, hours, places in labels.parts():
+        # the most memory of a run is taken here: each column is let go of where it was looked at last
         order, ordered, repeated = hash_order(ids)
-        first = last = order
-        if repeated.any():
-            first = order[~repeated]
+        several = bool(repeated.any())
+        if several:
+            first_hour.add(hours[order[~repeated]])
             final = ~np.append(repeated[1:], [False])
-            last, ordered = order[final], ordered[final]
+            order, ordered = order[final], ordered[final]
+        last_hour.add(of_last := hours[order])
+        if not several:
+            first_hour.add(of_last)
         high.add(ordered)
-        low.add(ids[last, 1])
-        place.add(last if places is None else places[last])
-        last_hour.add(of_last := hours[last])
-        first_hour.add(of_last if first is last else hours[first])
+        del hours, ordered, of_last
+        low.add(ids[order, 1])
+        del ids
+        place.add((order if places is None else places[order]).astype(number))
+        del order
     leading = high.whole()
     return LabelTable(
         high=leading,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from airflow_mq_provider.engines import by_hour
-from airflow_mq_provider.engines.hours import rows_together
+from airflow_mq_provider.engines.hours import VALUES, rows_together
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
 from airflow_mq_provider.engines.memory import fits, refuse_more_rows
 from airflow_mq_provider.engines.reading import capture_lines, label_lines, reader
@@ -211,7 +211,9 @@ def _label_unit(task: MergeTask, storage: Storage, unit: Unit) -> _LabelUnit:
         ids=_joined([part.ids for part in parts], np.uint64, (0, 2)),
         hours=_joined(hours, np.int32),
         rows=rows_together([(part.rows, len(part.ids)) for part in parts]),
-        actual=_joined([part.actual for part in parts], _kind(task)),
+        actual=_joined([part.actual for part in parts], kind := VALUES[task.reading.problem_type]).astype(
+            kind, copy=False
+        ),
         classes=classes.names,
         truth=truth,
         truths=truths,
@@ -226,10 +228,6 @@ def _in_common(parts: Iterable[Sequence[str | None] | None]) -> list[str | None]
     return [texts.setdefault(text, text) for part in parts for text in part or ()]
 
 
-def _kind(task: MergeTask) -> type[np.generic]:
-    return np.float64 if task.reading.problem_type == "Regression" else np.int32
-
-
 def _joined(arrays: Sequence[NDArray[Any]], kind: Any, shape: tuple[int, ...] = (0,)) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros(shape, kind)
 
@@ -242,7 +240,7 @@ def _collected(
     classes = Classes(task.reading)
     segments: dict[str, int] = {}
     ids = IdParts(folder, "labels")
-    actual, truth = Column(_kind(task), folder, "actual"), Column(np.int32, folder, "truth")
+    actual, truth = Column(VALUES[task.reading.problem_type], folder, "actual"), Column(np.int32, folder, "truth")
     rows, segment = Column(np.int64, folder, "rows"), Column(np.int32, folder, "segment")
     truth_bytes, truth_ends = Column(np.uint8, folder, "truths"), Column(np.int64, folder, "truth-ends")
     lines = truths = truth_size = 0
@@ -423,12 +421,11 @@ def _join_piece(
         row_owner = np.repeat(captures, counts)
         row = numbers_in_records(counts)
     predicted = part.predicted[rows_of_captures]
-    actual = table.actual[rows_of_labels]
     binary = task.reading.problem_type == "BinaryClassification"
     rows = MergedRows(
         problem_type=task.reading.problem_type,
         flags=sample_flags(part.ids[row_owner], row),
-        actual=actual.astype(np.uint8) if binary else actual,
+        actual=table.actual[rows_of_labels],
         predicted=predicted.astype(np.uint8) if binary else predicted,
         probability=None if part.probability is None else part.probability[rows_of_captures],
         classes=tuple(classes.names) if task.reading.problem_type == "MulticlassClassification" else (),
