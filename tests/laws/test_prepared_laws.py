@@ -24,6 +24,7 @@ from airflow_mq_provider.engines.hours import (
     joined_labels,
     label_hour,
 )
+from airflow_mq_provider.engines.labels import hash_order
 from airflow_mq_provider.engines.prepared import decoded, encoded
 from airflow_mq_provider.engines.task import LoadedHours
 from airflow_mq_provider.quality.lines import Lines, blocks, lines_of
@@ -307,6 +308,16 @@ def test_labels_are_found_as_a_dictionary_finds_them(
     assert found.duplicate_labels == len(labels) - len(set(labels))
     assert found.duplicate_captures == len(captures) - len(set(captures))
     assert found.labels_without_capture == len(set(labels) - set(captures))
+
+
+@given(st.lists(IDS, max_size=40))
+def test_ids_are_put_in_order_by_all_their_bits_and_then_as_they_came(ids: list[tuple[int, int]]) -> None:
+    order, high, repeated = hash_order(np.array(ids, np.uint64).reshape(-1, 2))
+    expected = sorted(range(len(ids)), key=ids.__getitem__)
+    assert order.tolist() == expected
+    assert high.tolist() == [ids[at][0] for at in expected]
+    in_order = [ids[at] for at in expected]
+    assert repeated.tolist() == [at > 0 and in_order[at] == in_order[at - 1] for at in range(len(ids))]
 
 
 def halves(ids: list[tuple[int, int]], parts: int) -> list[tuple[Any, Any]]:
