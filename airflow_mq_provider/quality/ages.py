@@ -30,6 +30,8 @@ WAITING: Final = 10
 """A curve goes on as long as at least so many captures were still waiting for a label."""
 
 _HOUR = 3600
+_BLOCK = 1 << 15
+"""Captures are looked at so many at a time, which the processor's cache holds."""
 _UNTIL = np.repeat(np.arange(len(AGES) + 1, dtype=np.intp), np.diff([0, *AGES, AGES[-1] + 1]))
 """Of each number of hours up to the last of `AGES`, how many of `AGES` are no more than that."""
 
@@ -83,11 +85,15 @@ def label_ages(times: NDArray[np.int64], hours: NDArray[np.int32], as_of: dateti
     # Ages and ends of hours are whole hours, so whole hours can be compared: an age is over at the as-of time where it is no
     # more than the hours since the hour in which, or at whose start, the prediction ended; a label was older than an age where
     # its hour began by that age after the hour of the prediction.
-    hour = times // _HOUR
-    seen = _until(int(as_of.timestamp()) // _HOUR - hour - (times != hour * _HOUR))
-    came = _until(hours - hour)
-    size = len(AGES) + 1
-    both = np.bincount(came * size + seen, minlength=size * size).reshape(size, size)
+    until, size = int(as_of.timestamp()) // _HOUR, len(AGES) + 1
+    counts = np.zeros(size * size, np.intp)
+    for start in range(0, len(times), _BLOCK):
+        time = times[start : start + _BLOCK]
+        hour = time // _HOUR
+        seen = _until(until - hour - (time != hour * _HOUR))
+        came = _until(hours[start : start + _BLOCK] - hour)
+        counts += np.bincount(came * size + seen, minlength=size * size)
+    both = counts.reshape(size, size)
     return LabelAges(
         tuple(np.triu(both, 1).sum(axis=1).tolist()[: len(AGES)]),
         tuple(np.tril(both).sum(axis=0).tolist()),

@@ -37,8 +37,11 @@ def packed(magic: bytes, name: str, columns: Mapping[str, NDArray[Any] | bytes],
         table.append((key, little.dtype.str, len(little)))
         parts += [little, bytes(-little.nbytes % _ALIGNED)]
     head = magic + msgspec.json.encode({"name": name, "columns": table, **about}) + b"\n"
-    content = b"".join([head, bytes(-len(head) % _ALIGNED), *parts])
-    return content + xxhash.xxh3_128_digest(content)
+    content = [head, bytes(-len(head) % _ALIGNED), *parts]
+    checksum = xxhash.xxh3_128()
+    for part in content:
+        checksum.update(part)
+    return b"".join([*content, checksum.digest()])
 
 
 def unpacked(magic: bytes, data: bytes) -> tuple[str, dict[str, NDArray[Any]], dict[str, Any]] | None:
