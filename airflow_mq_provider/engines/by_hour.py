@@ -31,7 +31,7 @@ from airflow_mq_provider.engines.hours import (
     made_of_hours,
     rows_together,
 )
-from airflow_mq_provider.engines.matching import Matches, match
+from airflow_mq_provider.engines.matching import Ids, Matches, join
 from airflow_mq_provider.engines.memory import hours_fit
 from airflow_mq_provider.engines.prepared import (
     HourFolder,
@@ -77,6 +77,7 @@ from airflow_mq_provider.storage import Storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_JOINED = "joined"
 ROWS = 1 << 20
 """Rows of one part of the merge."""
 
@@ -102,7 +103,7 @@ def merge(sides: Sides, sink: IO[bytes]) -> MergeCounts:
     """Join labels to captures, write the parts, and the rejected lines to the sink. See `engines.Engine.merge`."""
     task, storage = sides.task, sides.storage
     labels, captures = sides.read()
-    window = _Window.of(task, labels, captures)
+    window = _Window.of(sides, labels, captures)
     sink.writelines(hour.rejected.lines for hour in labels)
     sink.writelines(hour.rejected.lines for hour in captures)
     mismatches = Rejections("merge", task.keep_rejected_lines)
@@ -143,7 +144,7 @@ def merge(sides: Sides, sink: IO[bytes]) -> MergeCounts:
 
 def arrivals(sides: Sides) -> Arrivals:
     """Find the captures that the labels name. See `engines.Engine.arrivals`."""
-    window = _Window.of(sides.task, *sides.read())
+    window = _Window.of(sides, *sides.read())
     found = window.matches.last >= 0
     return Arrivals(window.times[found], window.label_hours[window.matches.last[found]])
 
@@ -178,9 +179,9 @@ class _Side(Generic[Hour]):
         self._joined: Callable[[Sequence[Hour], Reading], Hour] = joined
         self._reading = task.reading
         self._storage = storage
-        self._folders = hour_folders(objects, reading_digest(side, task.reading, keep_lines=task.keep_rejected_lines))
+        self.folders = hour_folders(objects, reading_digest(side, task.reading, keep_lines=task.keep_rejected_lines))
         self._shelf = None if task.prepared is None else Shelf(storage, task.prepared, side, task.loaded)
-        self._standing = {} if self._shelf is None else self._shelf.look(self._folders)
+        self._standing = {} if self._shelf is None else self._shelf.look(self.folders)
         self._todo: list[_HourUnit] = []
         self._loaded: dict[str, Hour] = {}
         self.refused: OutputError | None = None
@@ -194,13 +195,13 @@ class _Side(Generic[Hour]):
     @property
     def missing(self) -> list[Input]:
         """The objects of the others."""
-        return [one for folder in self._folders if folder.name not in self._standing for one in folder.objects]
+        return [one for folder in self.folders if folder.name not in self._standing for one in folder.objects]
 
     def load(self) -> None:
         """Load what is prepared; what it turns out not to be is read."""
         if self._shelf is not None:
             self._loaded = self._shelf.load(self._kind, list(self._standing))
-        missing = [one for one in self._folders if one.name not in self._loaded]
+        missing = [one for one in self.folders if one.name not in self._loaded]
         cut = in_spans([one for folder in missing for one in folder.objects], self._storage)
         self._todo = _hour_units(missing, cut)
 
@@ -229,9 +230,9 @@ class _Side(Generic[Hour]):
                 if self._shelf is not None and not unit.whole:
                     self.refused = self._shelf.keep(unit.folder, encoded(hour, unit.folder.name)) or self.refused
         if self._shelf is not None:
-            self._shelf.tidy(self._folders)
+            self._shelf.tidy(self.folders)
             self._shelf.hold(self._loaded)
-        return [self._loaded[one.name] for one in self._folders]
+        return [self._loaded[one.name] for one in self.folders]
 
 
 class Sides:
@@ -328,24 +329,28 @@ class _Window:
     matches: Matches
 
     @classmethod
-    def of(cls, task: MergeTask, labels: Sequence[LabelHour], captures: Sequence[CaptureHour]) -> _Window:
+    def of(cls, sides: Sides, labels: Sequence[LabelHour], captures: Sequence[CaptureHour]) -> _Window:
         """Leave out what lies outside the task's window, and join the others."""
+        task = sides.task
         start, end = task.seconds
         chosen: list[tuple[CaptureHour, NDArray[np.int64] | None]] = []
         for hour in captures:
             whole = not len(hour) or (hour.times.min() >= start and hour.times.max() < end)
             chosen.append((hour, None if whole else np.flatnonzero((hour.times >= start) & (hour.times < end))))
-        folders = [hour for hour, _ in groupby(task.labels, lambda one: one.hour)]
-        numbers = np.array([hour_number(folder) for folder in folders], np.int32)
+        numbers = np.array([hour_number(folder.hour) for folder in sides.labels.folders], np.int32)
+        named = [
+            Ids(folder.name, hour.high, hour.low) for folder, hour in zip(sides.labels.folders, labels, strict=True)
+        ]
+        captured = [
+            Ids(folder.name, hour.high, hour.low, inside)
+            for folder, (hour, inside) in zip(sides.captures.folders, chosen, strict=True)
+        ]
         return cls(
             captures=chosen,
             labels=labels,
             times=_together([_inside(hour.times, inside) for hour, inside in chosen], np.int64),
             label_hours=np.repeat(numbers, [len(hour) for hour in labels]),
-            matches=match(
-                [(hour.high, hour.low) for hour in labels],
-                [(_inside(hour.high, inside), _inside(hour.low, inside)) for hour, inside in chosen],
-            ),
+            matches=_matches(task, named, captured),
         )
 
     def came(self) -> NDArray[np.int32]:
@@ -369,6 +374,15 @@ class _Window:
             for hour, inside in self.captures
         ]
         return rows_together(captures), rows_together([(hour.rows, len(hour)) for hour in self.labels])
+
+
+def _matches(task: MergeTask, labels: Sequence[Ids], captures: Sequence[Ids]) -> Matches:
+    """The join, from that of the process's last window where there is one, and left for that of the next."""
+    if task.loaded is None or task.prepared is None:
+        return join(labels, captures).matches(captures)
+    held = task.loaded.setdefault(task.prepared.uri, {})
+    held[_JOINED] = joined = join(labels, captures, held.pop(_JOINED, None))
+    return joined.matches(captures)
 
 
 def _inside(column: NDArray[Any], inside: NDArray[np.int64] | None) -> NDArray[Any]:

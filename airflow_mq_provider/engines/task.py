@@ -61,7 +61,7 @@ class PreparedPlace:
 
 LoadedHours: TypeAlias = dict[str, dict[str, Any]]
 """Prepared hours that are in memory, by the folder they lie in and their name: a merge leaves here those of its window, and
-the next one of the process need not load what it has in common with it."""
+their join under the folder of all. The next one of the process need neither load nor join what it has in common with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
@@ -298,9 +298,14 @@ def test_labels_are_found_as_a_dictionary_finds_them(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matching, "_BLOCK", block)
-        found = matching.match(halves(labels, parts), halves(captures, parts))
-    bits = (len(labels) + len(captures)).bit_length()  # what numbers the entries is no part of an id
-    labels, captures = ([(high >> bits, low) for high, low in side] for side in (labels, captures))
+        cut = in_hours(captures, parts)
+        found = matching.join(in_hours(labels, parts), cut).matches(cut)
+    assert_found(found, labels, captures)
+
+
+def assert_found(found: matching.Matches, labels: list[tuple[int, int]], captures: list[tuple[int, int]]) -> None:
+    # what numbers the entries is no part of an id
+    labels, captures = ([(high >> 32, low) for high, low in side] for side in (labels, captures))
     last = {id: number for number, id in enumerate(labels)}
     first = {id: number for number, id in reversed(list(enumerate(labels)))}
     assert found.last.tolist() == [last.get(id, -1) for id in captures]
@@ -320,6 +325,49 @@ def test_ids_are_put_in_order_by_all_their_bits_and_then_as_they_came(ids: list[
     assert repeated.tolist() == [at > 0 and in_order[at] == in_order[at - 1] for at in range(len(ids))]
 
 
-def halves(ids: list[tuple[int, int]], parts: int) -> list[tuple[Any, Any]]:
+def in_hours(ids: list[tuple[int, int]], parts: int) -> list[matching.Ids]:
     both = np.array(ids, np.uint64).reshape(-1, 2)
-    return [(part[:, 0], part[:, 1]) for part in np.array_split(both, parts)]
+    cut = np.array_split(both, parts)
+    return [matching.Ids(str(number), part[:, 0], part[:, 1]) for number, part in enumerate(cut)]
+
+
+HOURS = st.lists(st.tuples(st.lists(IDS, max_size=6), st.lists(IDS, max_size=6)), min_size=1, max_size=8)
+CUTS = st.sets(st.integers(0, 5))
+# from which hour to which; after how many more the labels end; what is outside of the first and of the last hour, and of another
+WINDOWS = st.lists(
+    st.tuples(st.integers(0, 7), st.integers(1, 5), st.integers(0, 3), CUTS, CUTS, st.integers(0, 40), CUTS),
+    min_size=2,
+    max_size=5,
+)
+
+
+@given(HOURS, WINDOWS, st.booleans())
+def test_a_join_finds_the_same_whatever_was_joined_before(
+    hours: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]],
+    windows: list[tuple[int, int, int, set[int], set[int], int, set[int]]],
+    forwards: bool,
+) -> None:
+    of_labels, of_captures = ([in_hours(side[at], 1)[0] for side in hours] for at in (0, 1))
+    former = None
+    for first, length, more, *outside, other, of_other in sorted(windows) if forwards else windows:
+        end = first + length
+        labels = [replace(ids, name=f"{at}") for at, ids in enumerate(of_labels)][first : end + more]
+        cut = dict(zip((first, end - 1, other), (*outside, of_other), strict=True))
+        captures, inside = [], []
+        for at, ids in list(enumerate(of_captures))[first:end]:
+            within = [place for place in range(len(ids.high)) if place not in cut.get(at, ())]
+            whole = len(within) == len(ids.high)
+            captures.append(replace(ids, name=f"{at}", inside=None if whole else np.array(within, np.int64)))
+            inside += [hours[at][1][place] for place in within]
+        former = matching.join(labels, captures, former)
+        assert_found(former.matches(captures), [id for side in hours[first : end + more] for id in side[0]], inside)
+
+
+def test_hours_that_stay_are_not_put_in_order_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, captures = in_hours([(number << 40, 0) for number in range(40)], 8), in_hours([(1 << 40, 0)] * 40, 8)
+    former = matching.join(labels[:6], captures[:6])
+    expected = matching.join(labels[1:8], captures[1:8]).matches(captures[1:8])
+    monkeypatch.delattr(matching, "_anew")
+    found = matching.join(labels[1:8], captures[1:8], former).matches(captures[1:8])
+    assert found.last.tolist() == expected.last.tolist()
+    assert found.labels_without_capture == expected.labels_without_capture
