@@ -3,7 +3,7 @@
 Both sides keep the same promises, so that no reader has to ask on which it stands:
 
 - Keys come in the order of their UTF-8 bytes over the whole key, ``/`` included: S3's order, not that of directories.
-- Nothing is cached: a listing shows what stands there when it is made.
+- A listing shows what stands there when it is made: nothing is taken from an earlier one that was not looked at again.
 - A write is whole or absent: nobody ever reads half an object.
 - Errors are `InputError` (listing, reading) and `OutputError` (writing, deleting), in four parts.
 """
@@ -97,6 +97,27 @@ class _Held:
     """Reads that obstore could not do."""
 
 
+_SEEN = 1 << 15
+"""Files that are remembered at most, 800 bytes each: six times those of a week of a million records."""
+_Look: TypeAlias = tuple[str, tuple[int, int] | None]
+_Told: TypeAlias = tuple[bytes, StoredObject | None]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """By root and the prefix of keys below it, what the files of local folders looked like, and what was told of them."""
+
+    folders: dict[tuple[str, str], tuple[list[_Look], list[_Told]]] = field(default_factory=dict)
+    files: int = 0
+
+    def keep(self, folder: tuple[str, str], held: tuple[list[_Look], list[_Told]]) -> None:
+        if self.files + len(held[0]) > _SEEN:
+            self.folders.clear()
+            self.files = 0
+        self.folders[folder] = held
+        self.files += len(held[0])
+
+
 class Storage:
     """Lists, reads, writes and deletes objects on S3 and on local disks.
 
@@ -125,6 +146,7 @@ class Storage:
         self._owner = {"ExpectedBucketOwner": expected_bucket_owner} if expected_bucket_owner else {}
         self._only_boto3 = only_boto3 or bool(expected_bucket_owner)
         self._held: _Held | None = None
+        self._seen = _Seen()
 
     @property
     def expected_bucket_owner(self) -> str | None:
@@ -132,7 +154,7 @@ class Storage:
         return self._owner.get("ExpectedBucketOwner")
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_held": None}
+        return {**self.__dict__, "_held": None, "_seen": _Seen()}
 
     def list(self, root: str, *, start_after: str = "", until: str | None = None) -> Iterator[StoredObject]:
         """The objects below ``root`` whose keys lie after ``start_after`` and before ``until``, in order of keys.
@@ -146,7 +168,7 @@ class Storage:
         """
         if is_s3(root):
             return self._list_s3(root, start_after, until)
-        return _list_local(root, start_after, until)
+        return _list_local(root, start_after, until, self._seen)
 
     def read(self, uri: str, *, etag: str = "") -> bytes:
         """The whole object. Throttling and broken bodies are tried again, at most `ATTEMPTS` times in all.
@@ -567,8 +589,11 @@ def _no_credentials(error: Exception) -> bool:
 # --- local disks
 
 
-def _list_local(root: str, start_after: str, until: str | None) -> Iterator[StoredObject]:
-    """Files below the root in the order of whole keys: a folder sorts as its name with a slash."""
+def _list_local(root: str, start_after: str, until: str | None, seen: _Seen) -> Iterator[StoredObject]:
+    """Files below the root in the order of whole keys: a folder sorts as its name with a slash.
+
+    What was told of a folder is told again where a look at each of its files shows what is in `seen`.
+    """
     stem = _stem(root)
     uri_of = _uri_of_quoted if root.startswith("file://") else _uri_of
     after, before = os.fsencode(start_after), None if until is None else os.fsencode(until)
@@ -578,8 +603,9 @@ def _list_local(root: str, start_after: str, until: str | None) -> Iterator[Stor
 
         Files within the bounds are looked at here, one after the other: a listing of a week has thousands, in each run.
         """
-        found: list[tuple[bytes, StoredObject | None]] = []
+        looks: list[tuple[str, os.stat_result | None]] = []
         start = os.fsencode(prefix)
+        inside = start > after and (before is None or (start < before and not before.startswith(start)))
         try:
             # looked at from the open folder, files are found without a walk along its path
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -588,22 +614,23 @@ def _list_local(root: str, start_after: str, until: str | None) -> Iterator[Stor
                 identity = (here.st_dev, here.st_ino)
                 with os.scandir(descriptor) as entries:
                     for entry in entries:
-                        name = os.fsencode(entry.name)
-                        key = start + name
+                        name = entry.name
                         if entry.is_dir():
-                            found.append((key + b"/", None))
-                        elif key > after and (before is None or key < before):
-                            if name[0] == _DOT and _UNFINISHED.fullmatch(name):
+                            looks.append((name, None))
+                            continue
+                        if not inside:
+                            key = start + os.fsencode(name)
+                            if key <= after or (before is not None and key >= before):
                                 continue
-                            try:
-                                status = entry.stat()
-                            except OSError as error:
-                                _refuse_unless_deleted(folder, entry, error)
-                                continue
-                            if stat.S_ISREG(status.st_mode):
-                                text = prefix + entry.name
-                                listed = StoredObject(uri_of(stem, text), text, status.st_size, _local_etag(status))
-                                found.append((key, listed))
+                        if name[0] == "." and _UNFINISHED.fullmatch(os.fsencode(name)):
+                            continue
+                        try:
+                            status = entry.stat()
+                        except OSError as error:
+                            _refuse_unless_deleted(folder, entry, error)
+                            continue
+                        if stat.S_ISREG(status.st_mode):
+                            looks.append((name, status))
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
@@ -617,8 +644,20 @@ def _list_local(root: str, start_after: str, until: str | None) -> Iterator[Stor
                 where=folder,
                 next_step="remove the link",
             )
-        found.sort()
-        return _Folder(folder, prefix, (*above, identity), iter(found))
+        raw = [(name, status and (status.st_mtime_ns, status.st_size)) for name, status in looks]
+        held = seen.folders.get((stem, prefix))
+        if held is None or held[0] != raw:
+            held = raw, []
+            for name, look in looks:
+                if look is None:
+                    held[1].append((start + os.fsencode(name) + b"/", None))
+                else:
+                    text = prefix + name
+                    listed = StoredObject(uri_of(stem, text), text, look.st_size, _local_etag(look))
+                    held[1].append((start + os.fsencode(name), listed))
+            held[1].sort()
+            seen.keep((stem, prefix), held)
+        return _Folder(folder, prefix, (*above, identity), iter(held[1]))
 
     # folders within each other, of each what is left to see: a generator for each would hand every file up through all
     open_folders = [opened(str(local_path(root)), "", ())]
@@ -637,7 +676,6 @@ def _list_local(root: str, start_after: str, until: str | None) -> Iterator[Stor
             open_folders.pop()
 
 
-_DOT = ord(".")
 _Identity: TypeAlias = tuple[int, int]
 
 

@@ -22,12 +22,13 @@ def main(path: Path, first: datetime, windows: int) -> list[int]:
     """The rows that each window merged."""
     monitor = ModelQualityMonitor.model_validate_json(path.read_text())
     offsets = monitor.input.start_time_offset, monitor.input.end_time_offset
+    storage = run.storage_for(monitor)
     loaded: LoadedHours = {}
     merged = []
     for number in range(windows):
         at = first + number * HOUR
         window = analysis_window(at, *offsets, interval_start=at - HOUR, source="command_line")
-        merged.append(run.run(monitor, window, storage=run.storage_for(monitor), loaded=loaded)["merge"]["matched"])
+        merged.append(run.run(monitor, window, storage=storage, loaded=loaded)["merge"]["matched"])
     return merged
 
 

@@ -106,6 +106,30 @@ def test_a_file_that_goes_away_during_the_listing_was_never_there(
     assert [stored.key for stored in Storage().list(str(tmp_path))] == ["a"]
 
 
+def test_a_folder_that_was_listed_before_is_looked_at_again(tmp_path: Path) -> None:
+    storage = Storage()
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"x")
+    before = {stored.key: stored for stored in storage.list(str(tmp_path))}
+    (tmp_path / "a").write_bytes(b"xy")
+    os.utime(tmp_path / "b", ns=(0, 7))
+    (tmp_path / "c").unlink()
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "d").touch()
+    after = {stored.key: stored for stored in storage.list(str(tmp_path))}
+    assert list(after) == ["a", "b", "c/d"]
+    assert after["a"].size == 2
+    assert after["b"].etag != before["b"].etag
+    assert list(storage.list(str(tmp_path), start_after="a", until="b")) == []
+
+
+def test_a_folder_that_was_listed_before_is_listed_from_another_root(tmp_path: Path) -> None:
+    storage = Storage()
+    hours(tmp_path, "a/b")
+    assert [stored.key for stored in storage.list(str(tmp_path))] == ["a/b/part.jsonl"]
+    assert [stored.key for stored in storage.list(str(tmp_path / "a"))] == ["b/part.jsonl"]
+
+
 def test_a_file_as_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError) as caught:
