@@ -232,10 +232,24 @@ def test_readme_names_every_alternative_that_the_benchmark_measured() -> None:
         },
         "times_copy": {run: 5.5},
         "times_run": {"by hand": 15.0, "Evidently": 12.0},
-        "sliding": {"first_cpu_s": 2.0, "next_cpu_s": 0.6, "records": 200_000},
+        "sliding": {
+            "first_cpu_s": 2.0,
+            "next_cpu_s": 0.6,
+            "records": 200_000,
+            "windows": 168,
+            "backfill_times_all_hours": 4.25,
+            "backfill_apart_times_all_hours": 6.5,
+        },
     }
     told = publish.figures(results)
-    for part in ("15.0 times as long", "Evidently](", "12.0 times as long", "0.6 s of CPU where the first took 2.0 s"):
+    for part in (
+        "15.0 times as long",
+        "Evidently](",
+        "12.0 times as long",
+        "0.6 s of CPU where the first took 2.0 s",
+        "A backfill of 168 such windows takes 4.2 times",
+        "6.5 times in processes of their own",
+    ):
         assert part in told
     drawn = publish.chart(results)
     assert [label for label, _, _ in publish.bars(results)] == re.findall(r'text-anchor="end">([^<]+)<', drawn)
