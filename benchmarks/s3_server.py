@@ -123,9 +123,9 @@ class S3:
             return _error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
         answered = {"ETag": etag}
         if found := re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", "")):
-            start, end = int(found[1]), min(int(found[2] or len(data)), len(data) - 1)
-            answered["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
-            data = data[start : end + 1]
+            first, last = int(found[1]), min(int(found[2] or len(data)), len(data) - 1)
+            answered["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+            data = data[first : last + 1]
         end = {"short": "closed", "reset_midway": "reset", "stalled": "stalled"}.get(fault or "")
         return Reply(206 if found else 200, data, answered, cut=len(data) // 2 if end else None, end=end or "closed")
 
