@@ -324,8 +324,8 @@ class _Several:
     """
 
     captured: NDArray[np.int64]
-    last: NDArray[np.int64]
-    first: NDArray[np.int64]
+    last: NDArray[np.int32]
+    first: NDArray[np.int32]
     labels: int
     duplicate_labels: int
     duplicate_captures: int
