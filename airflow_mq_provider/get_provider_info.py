@@ -71,8 +71,8 @@ def get_provider_info() -> dict[str, Any]:
                         "default": "0",
                     },
                     "memory_limit": {
-                        "description": "How much memory the local engine takes in one task, all its processes together. A "
-                        "window that needs more is joined on disk, or refused before anything is read. Empty means 80 % of "
+                        "description": "How much memory a task may take, all processes of the local engine together. A window "
+                        "that needs more is joined on disk, or refused; no run takes more. Empty means 80 % of "
                         "what the task's control group or the machine has.",
                         "version_added": "0.1.0",
                         "type": "string",

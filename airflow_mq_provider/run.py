@@ -24,7 +24,7 @@ import numpy as np
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines import engine as engine_named
 from airflow_mq_provider.engines.choosing import choose
-from airflow_mq_provider.engines.memory import refuse_rows
+from airflow_mq_provider.engines.memory import refuse_rows, rows_within
 from airflow_mq_provider.engines.task import LoadedHours, MergeTask, count, count_segments
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
@@ -198,6 +198,7 @@ def analyze(
     by `cloudwatch`, by default over boto3's own chain; the report says what came of it.
 
     Raises:
+        InputError: the rows cannot be analyzed within `memory_limit`, or are not those of the hand-over.
         ScriptError: the monitor has a script, and `allow_scripts` is off; or its post-analytics processor failed.
     """
     storage = storage or storage_for(monitor)
@@ -218,12 +219,13 @@ def analyze(
         )
     started = time.monotonic()
     storage.delete([join(prefix, REPORT)])
+    ran = {name: script.as_dict() for name, script in scripts.items()}
     if reading(monitor).probability is not None:  # no other rows are held
         refuse_rows(storage, join(prefix, MERGED), merged["merge"]["matched"], memory_limit)
-    state = _counted(monitor, prefix, merged, storage)
-    ran = {name: script.as_dict() for name, script in scripts.items()}
-    result = in_segments(_judged(monitor, window, merged, state, constraints_of(monitor, storage), ran), storage)
-    write_documents(result, storage)
+    with rows_within(memory_limit):
+        state = _counted(monitor, prefix, merged, storage)
+        result = in_segments(_judged(monitor, window, merged, state, constraints_of(monitor, storage), ran), storage)
+        write_documents(result, storage)
     if POSTPROCESSOR in scripts:
         postprocess(scripts[POSTPROCESSOR], storage, prefix, (STATISTICS, VIOLATIONS), join(prefix, ADDED))
     seconds = (merged["merge_seconds"], time.monotonic() - started)

@@ -8,11 +8,13 @@ number of workers changes nothing in what is written (rule O2).
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +23,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from airflow_mq_provider.engines import by_hour
+from airflow_mq_provider.engines.bounds import resident, within
 from airflow_mq_provider.engines.hours import VALUES, rows_together
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
-from airflow_mq_provider.engines.memory import fits, refuse_more_rows
+from airflow_mq_provider.engines.memory import MIB, fits, limit_of, refuse_more_rows
 from airflow_mq_provider.engines.reading import capture_lines, label_lines, reader
 from airflow_mq_provider.engines.task import (
     MISMATCH,
     ROWS_SUFFIX,
+    UNIT,
     Arrivals,
     LinesBefore,
     MergeTask,
@@ -43,6 +47,7 @@ from airflow_mq_provider.engines.task import (
     units,
 )
 from airflow_mq_provider.engines.workers import Later, Step, available_cores, keep_freed_memory, results
+from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
 from airflow_mq_provider.quality.columns import (
     Predictions,
@@ -70,6 +75,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 
 def merge(
     task: MergeTask,
@@ -81,8 +88,19 @@ def merge(
     """Join labels to captures and write the parts and ``rejected.jsonl``. See `engines.Engine.merge`."""
     keep_freed_memory()
     with tempfile.NamedTemporaryFile() as sink:
-        sides = by_hour.sides(task, storage, workers, progress)
-        counts = _merged(task, storage, sink, workers, progress) if sides is None else by_hour.merge(sides, sink)
+
+        def by_hours(sides: by_hour.Sides) -> MergeCounts:
+            return by_hour.merge(sides, sink)
+
+        def by_lines(folder: Path | None, workers: int | None) -> MergeCounts:
+            return _merged(task, storage, folder, sink, workers, progress)
+
+        def undo() -> None:
+            sink.seek(0)
+            sink.truncate()
+            storage.delete([one.uri for one in storage.list(task.merged_uri) if one.key.endswith(ROWS_SUFFIX)])
+
+        counts = _within_limit(task, storage, workers, progress, by_hours, by_lines, undo)
         sink.flush()
         storage.write_file(task.rejected_uri, sink.name)
     return counts
@@ -91,6 +109,7 @@ def merge(
 def _merged(
     task: MergeTask,
     storage: Storage,
+    folder: Path | None,
     sink: Any,
     workers: int | None,
     progress: Callable[[str, int, int], None] | None,
@@ -98,7 +117,6 @@ def _merged(
     """The same line by line: where these are needed as they were written, or the columns of all do not fit into memory."""
     with (
         tempfile.TemporaryFile() as mismatches,
-        _table_folder(task, storage, workers) as folder,
         _joining(_capture_unit, task, storage, folder, sink, workers, progress) as (joined, labels),
     ):
         counts = _added_up(joined, task, labels, folder, sink, mismatches)
@@ -118,28 +136,68 @@ def arrivals(
     """Find the captures that the labels name. See `engines.Engine.arrivals`."""
     keep_freed_memory()
     task = replace(task, keep_merged=None, preprocessor=None)
+
+    def by_lines(folder: Path | None, workers: int | None) -> Arrivals:
+        with (
+            open(os.devnull, "wb") as sink,  # rejected lines are told by the runs
+            _joining(_arrival_unit, task, storage, folder, sink, workers, progress) as (joined, _),
+        ):
+            found = [one for _, one in joined]
+        return Arrivals(
+            _joined([one.times for one in found], np.int64),
+            _joined([one.hours for one in found], np.int32),
+        )
+
+    return _within_limit(task, storage, workers, progress, by_hour.arrivals, by_lines, undo=lambda: None)
+
+
+def _within_limit(
+    task: MergeTask,
+    storage: Storage,
+    workers: int | None,
+    progress: Callable[[str, int, int], None] | None,
+    by_hours: Callable[[by_hour.Sides], T],
+    by_lines: Callable[[Path | None, int | None], T],
+    undo: Callable[[], None],
+) -> T:
+    """What comes of the first way that does with the memory of the task: each gives the same, with less memory than the one before.
+
+    By hours, where their columns fit; else line by line, with the table of labels in memory where it fits; with the table on disk; and that
+    by this process alone. An estimate chooses the first. Where that was wrong memory runs out, at the limit and not beyond
+    (`engines.bounds`); what was written then is undone, and the next way begins anew.
+
+    Raises:
+        InputError: the estimate says that none does, or the last one did not.
+    """
+
+    def on_disk(workers: int | None) -> T:
+        with tempfile.TemporaryDirectory(prefix="model-quality-") as folder:
+            return by_lines(Path(folder), workers)
+
+    ways: list[Callable[[], T]] = [partial(on_disk, workers), partial(on_disk, 1)]
     if (sides := by_hour.sides(task, storage, workers, progress)) is not None:
-        return by_hour.arrivals(sides)
-    with (
-        open(os.devnull, "wb") as sink,  # rejected lines are told by the runs
-        _table_folder(task, storage, workers) as folder,
-        _joining(_arrival_unit, task, storage, folder, sink, workers, progress) as (joined, _),
-    ):
-        found = [one for _, one in joined]
-    return Arrivals(
-        _joined([one.times for one in found], np.int64),
-        _joined([one.hours for one in found], np.int32),
+        ways.insert(0, partial(by_hours, sides))
+    elif fits(task, storage, workers or available_cores()):
+        ways.insert(0, partial(by_lines, None, workers))
+    del sides  # nothing but the way itself is to hold what it holds
+    limit = limit_of(task)
+    while ways:
+        way = ways.pop(0)
+        with suppress(MemoryError), within(limit):
+            return way()
+        del way
+        _log.warning(
+            "Memory ran out at the limit of %d MiB: the window is begun anew with less in memory.", limit // MIB
+        )
+        if task.loaded is not None:
+            task.loaded.clear()
+        undo()
+    raise InputError(
+        expected=f"a window that can be judged within {limit // MIB:,} MiB of memory",
+        came=f"one that needs more, beside the {resident() // MIB:,} MiB of this process, also with the labels on disk",
+        where="memory_limit",
+        next_step="give the task more memory or a shorter window, or run the monitor on Spark",
     )
-
-
-@contextmanager
-def _table_folder(task: MergeTask, storage: Storage, workers: int | None) -> Iterator[Path | None]:
-    """A folder for a table of labels that is too large for the memory the task may use; None where it is not."""
-    if fits(task, storage, workers or available_cores()):
-        yield None
-        return
-    with tempfile.TemporaryDirectory(prefix="model-quality-") as folder:
-        yield Path(folder)
 
 
 @contextmanager
@@ -315,6 +373,7 @@ def _capture_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], 
         mismatches=Rejections("merge", task.keep_rejected_lines),
     )
     rows: list[MergedRows] = []
+    number = 0
     with ExitStack() as stack:
         preprocessor = stack.enter_context(Preprocessor(task.preprocessor)) if task.preprocessor else None
         for number, (lines, part, classes) in enumerate(_captures(task, storage, labels, unit)):
@@ -327,15 +386,24 @@ def _capture_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], 
             for rejection in part.rejected:
                 result.rejections.add(rejection)
             rows.append(_join_piece(task, storage, table, unit, number, lines, part, classes, result))
-    if result.matched_rows:
-        storage.write(part_uri(task, unit.number, ROWS_SUFFIX), MergedRows.of_parts(rows).to_bytes())
+            if sum(map(len, rows)) >= by_hour.ROWS:
+                _write_rows(task, storage, unit, number, rows)
+                rows = []
+    if sum(map(len, rows)):
+        _write_rows(task, storage, unit, number, rows)
     return result
+
+
+def _write_rows(task: MergeTask, storage: Storage, unit: Unit, number: int, rows: Sequence[MergedRows]) -> None:
+    """Write the rows of some pieces of a unit, of which the last has that number."""
+    uri = part_uri(task, unit.number, f"-{number:03d}{ROWS_SUFFIX}")
+    storage.write(uri, MergedRows.of_parts(rows).to_bytes())
 
 
 def _captures(
     task: MergeTask, storage: Storage, labels: Later[LabelTable], unit: Unit
 ) -> Iterable[tuple[Lines, Predictions, Classes]]:
-    """What the captures of a unit say, piece by piece; the whole unit where the labels are not in order yet."""
+    """What the captures of a unit say, piece by piece; where the labels are not in order yet, about `UNIT` bytes are read before."""
     # classes are numbered as the labels number them
     multiclass = task.reading.problem_type == "MulticlassClassification"
     classes = Classes(task.reading, labels.get().classes if multiclass else ())
@@ -344,7 +412,18 @@ def _captures(
         (lines, read(lines, task.reading, task.seconds, classes), classes)
         for lines in capture_lines(task, storage, unit)
     )
-    return found if labels.here() else list(found)
+    return found if labels.here() else _read_ahead(found)
+
+
+def _read_ahead(pieces: Iterator[tuple[Lines, Predictions, Classes]]) -> Iterator[tuple[Lines, Predictions, Classes]]:
+    ahead: deque[tuple[Lines, Predictions, Classes]] = deque()
+    size = 0
+    while size < UNIT and (piece := next(pieces, None)) is not None:
+        ahead.append(piece)
+        size += len(piece[0].data)
+    while ahead:
+        yield ahead.popleft()
+    yield from pieces
 
 
 def _arrival_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], unit: Unit) -> Arrivals:

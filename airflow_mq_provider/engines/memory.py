@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from airflow_mq_provider.engines.bounds import resident, within
 from airflow_mq_provider.engines.reading import headed, reader
 from airflow_mq_provider.engines.task import PIECE, ROWS_SUFFIX, UNIT, MergeTask, in_spans, units
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
@@ -27,7 +28,7 @@ MIB = 1024 * 1024
 
 _PROCESS = 100 * MIB
 """Of the process itself: Python, numpy and what one unit of work holds."""
-_WORKER = 110 * MIB
+WORKER = 110 * MIB
 """Of each worker: a unit of captures read ahead, its columns, its merged records."""
 _LABEL = 110
 """Bytes of a label while the table of labels is made in memory; half of that stays."""
@@ -44,7 +45,7 @@ _HOUR_CAPTURE_ROW, _HOUR_LABEL_ROW = 45, 20
 _PREPARED, _PREPARED_ROWS = 3, 6
 """The same of a byte of a prepared hour: of one with a row a line, and of one that is mostly rows."""
 _UNIT, _UNIT_ROW = 40 * MIB, 30
-"""Bytes of a worker, and of each row of the unit that it works on: more than `_WORKER` where a unit is many rows."""
+"""Bytes of a worker, and of each row of the unit that it works on: more than `WORKER` where a unit is many rows."""
 _JUDGED = 95
 """Bytes of a row of a captured record beside it, while the records of one piece are judged one by one."""
 _JUDGED_LABEL = {BINARY: 35, MULTICLASS: 80, REGRESSION: 80}
@@ -85,8 +86,8 @@ def memory_needed(task: MergeTask, storage: Storage, workers: int) -> MemoryNeed
 
 def _processes(workers: int, *sides: _Content) -> int:
     """What the processes take whatever the window: themselves, and in each a unit of the sides given."""
-    unit = max([_WORKER, *(_UNIT + side.at_work for side in sides)])
-    return _PROCESS + (workers * unit if workers > 1 else unit - _WORKER)
+    unit = max([WORKER, *(_UNIT + side.at_work for side in sides)])
+    return _PROCESS + (workers * unit if workers > 1 else unit - WORKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,9 @@ class Weighed:
 
 def weigh(task: MergeTask, storage: Storage, workers: int) -> Weighed:
     """Weigh a run against the memory that it may take; one that must fit whatever its lines are is not looked into."""
-    limit = task.memory_limit or memory_limit()
+    limit = limit_of(task)
     listed = sum(one.size for one in (*task.captures, *task.labels))
-    most = _PROCESS + workers * _WORKER + listed * _LONGEST_GUESS
+    most = _PROCESS + workers * WORKER + listed * _LONGEST_GUESS
     need = MemoryNeed(most, most) if most <= limit else memory_needed(task, storage, workers)
     return Weighed(listed, need, limit)
 
@@ -147,9 +148,9 @@ def hours_fit(
         captures: objects of the hours that are not.
         labels: the same.
     """
-    limit = task.memory_limit or memory_limit()
+    limit = limit_of(task)
     listed = sum(one.size for one in (*captures, *labels))
-    processes = _PROCESS + workers * _WORKER
+    processes = _PROCESS + workers * WORKER
     if processes + prepared * _PREPARED_ROWS + listed * _LONGEST_GUESS <= limit:
         return True
     # what is prepared does not say how many rows its lines have: the lines themselves do
@@ -193,9 +194,30 @@ def refuse_more_rows(task: MergeTask, rows: int) -> None:
     """
     if task.reading.probability is None or task.counts_only:
         return
-    limit = task.memory_limit or memory_limit()
+    limit = limit_of(task)
     if (need := _PROCESS + rows * _ROW) > limit:
         raise _too_many_rows(rows, need, limit, "the merge was stopped where it had counted them")
+
+
+@contextmanager
+def rows_within(limit: int | None) -> Iterator[None]:
+    """Hold what is made of merged rows to a memory limit in bytes; None for most of what this process may have.
+
+    Raises:
+        InputError: it needs more, as rows in many segments may.
+    """
+    limit = limit or memory_limit()
+    before = resident()
+    try:
+        with within(limit):
+            yield
+    except MemoryError as error:
+        raise InputError(
+            expected=f"merged rows that can be analyzed within {limit // MIB:,} MiB of memory",
+            came=f"rows that need more, beside the {before // MIB:,} MiB of this process",
+            where="memory_limit",
+            next_step="the rows are merged: give the task more memory or a shorter window, or run the monitor on Spark",
+        ) from error
 
 
 def _too_many_rows(rows: int, need: int, limit: int, so_far: str) -> InputError:
@@ -205,6 +227,11 @@ def _too_many_rows(rows: int, need: int, limit: int, so_far: str) -> InputError:
         where="memory_limit",
         next_step=f"{so_far}: give the task more memory or a shorter window, or run the monitor on Spark, where so many are binned",
     )
+
+
+def limit_of(task: MergeTask) -> int:
+    """Bytes that the processes of a merge may take together."""
+    return task.memory_limit or memory_limit()
 
 
 def memory_limit(share: float = 0.8) -> int:

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
+from airflow_mq_provider.engines.bounds import borrow, lent, take
+from airflow_mq_provider.engines.memory import WORKER
 from airflow_mq_provider.engines.task import Unit
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.s3_reads import will_not_fork
@@ -77,6 +79,8 @@ class Later(Generic[T]):
             return
         columns: list[pickle.PickleBuffer] = []
         head = pickle.dumps(value, protocol=5, buffer_callback=columns.append)
+        if self._folder is None:  # the kernel counts it to nobody
+            take(sum(column.raw().nbytes for column in columns))
         spans = []
         for column in columns:
             self._file.seek(-(-self._file.tell() // _ALIGNED) * _ALIGNED)
@@ -145,7 +149,7 @@ def results(
     """The results of all steps, in their order; in this process, or by forked workers with few steps under way.
 
     The functions are called in the order of the steps too, those of later phases while earlier results are taken: what
-    they need of these comes by `later`. `progress` is told the phase, the bytes done and the bytes in all. Close it.
+    they need of these comes by `later`. A memory limit of this process (`engines.bounds`) is theirs too, in shares: MemoryError where one is not enough. `progress` is told the phase, the bytes done and the bytes in all. Close it.
     """
     cores = workers or available_cores()
     totals: dict[str, int] = {}
@@ -167,29 +171,34 @@ def results(
         for step in steps:
             yield finished(step)
         return
-    later.share()
-    _steps[:] = steps
-    pool = ProcessPoolExecutor(
-        min(cores, len(steps)),
-        mp_context=multiprocessing.get_context("fork"),
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-    )
-    try:
-        waiting: deque[tuple[Step, Future[Any]]] = deque()
-        for number, step in enumerate(steps):
-            with _workers_live(step):
-                future = pool.submit(_run_step, number)
-            waiting.append((step, future))
-            while len(waiting) > 2 * cores:
+    cores = min(cores, len(steps))
+    with lent(cores, WORKER) as share:
+        later.share()
+        _steps[:] = steps
+        pool = ProcessPoolExecutor(
+            cores,
+            mp_context=multiprocessing.get_context("fork"),
+            initializer=_start_worker,
+            initargs=(os.getpid(), share),
+        )
+        try:
+            waiting: deque[tuple[Step, Future[Any]]] = deque()
+            for number, step in enumerate(steps):
+                with _workers_live(step):
+                    future = pool.submit(_run_step, number)
+                waiting.append((step, future))
+                while len(waiting) > 2 * cores:
+                    yield _result(waiting, tell)
+            while waiting:
                 yield _result(waiting, tell)
-        while waiting:
-            yield _result(waiting, tell)
-    finally:
-        later.end()
-        pool.shutdown(cancel_futures=True)
-        _steps.clear()
+        finally:
+            later.end()
+            pool.shutdown(cancel_futures=True)
+            _steps.clear()
 
+
+_STACK = 1024 * 1024
+"""Of a thread of a worker, which counts from its start: the eight that read from S3 would take more than half a share."""
 
 _steps: list[Step] = []
 """What forked workers inherit: set before they are forked, so that nothing of it is copied or sent."""
@@ -203,6 +212,7 @@ def _result(waiting: deque[tuple[Step, Future[T]]], tell: Callable[[Step], None]
     step, future = waiting.popleft()
     with _workers_live(step):
         result = future.result()
+    take(0)  # the pool's own threads are to have some left
     tell(step)
     return result
 
@@ -213,6 +223,8 @@ def _workers_live(step: Step) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
+        if "MemoryError" in str(error.__cause__):  # where a result was received
+            raise MemoryError from error
         raise InputError(
             expected="worker processes that live until their work is done",
             came="one of them was killed",
@@ -221,7 +233,9 @@ def _workers_live(step: Step) -> Iterator[None]:
         ) from error
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker(parent: int, share: int | None) -> None:
+    borrow(share)
+    threading.stack_size(_STACK)
     gc.disable()  # columns are no cycles, and looking for some took a twentieth of the time
     keep_freed_memory()
     will_not_fork()

@@ -584,6 +584,8 @@ def _json_columns(texts: list[str], finds: Sequence[Callable[[Any], Any]]) -> li
         try:
             payload = decode(text)
             found = [find(payload) for find in finds]
+        except MemoryError:
+            raise
         except Exception:  # noqa: BLE001 - whatever is odd is judged again by itself, where its reason is named
             found = [None] * len(finds)
         for column, value in zip(columns, found, strict=True):

@@ -295,6 +295,8 @@ def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 piece = inflater.decompress(data, _PIECE)
             except zlib.error as error:
+                if str(error).startswith(_NO_MEMORY):
+                    raise MemoryError from error
                 yield from _before_damage(before, data)
                 raise _DamagedGzipError(str(error)) from error
             if piece:
@@ -303,6 +305,10 @@ def _inflated(chunks: Iterable[bytes]) -> Iterator[bytes]:
             more = len(piece) == _PIECE
     if not inflater.eof:
         raise _DamagedGzipError("the stream ends before its end mark")
+
+
+_NO_MEMORY = "Error -4 "
+"""What zlib says where it gets none: that is no damage."""
 
 
 def _before_damage(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
@@ -316,7 +322,9 @@ def _before_damage(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
             ahead = inflater.copy()
             try:
                 piece = ahead.decompress(data[:step])
-            except zlib.error:
+            except zlib.error as error:
+                if str(error).startswith(_NO_MEMORY):
+                    raise MemoryError from error
                 break
             if piece:
                 yield piece

@@ -40,5 +40,7 @@ def rows(data: bytes) -> Iterator[list[dict[str, Any]]]:
     try:
         for batch in pq.ParquetFile(io.BytesIO(data)).iter_batches(_ROWS):
             yield batch.to_pylist()
+    except MemoryError:  # pyarrow's own too
+        raise
     except (pa.ArrowException, OSError) as error:
         raise ValueError(str(error)) from error

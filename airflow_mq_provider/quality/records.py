@@ -396,6 +396,8 @@ def _column(rows: list[list[str]], wanted: Attribute) -> list[Any]:
 def _found(payload: Any, wanted: Attribute) -> list[Any]:
     try:
         value = wanted.find(payload)
+    except MemoryError:
+        raise
     except Exception as error:  # jmespath raises its own kinds for a function applied to the wrong type
         raise Fault("missing_attribute", f"{wanted.text!r}: {error}") from error
     if value is None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import run
-from airflow_mq_provider.engines import labels, local, memory
+from airflow_mq_provider.engines import bounds, labels, local, memory
 from airflow_mq_provider.engines.memory import MIB, memory_limit, memory_needed, parse_size
 from airflow_mq_provider.engines.task import ROWS_SUFFIX, MergeTask
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
@@ -60,8 +60,9 @@ def test_labels_that_fit_are_held_in_memory(world: World, folders: list[Path | N
 
 def between(world: World, monkeypatch: pytest.MonkeyPatch) -> int:
     """A limit that holds the run with its labels on disk, and not with its labels in memory."""
+    monkeypatch.setattr(bounds, "_bounded", lambda: False)  # this process has more already
     monkeypatch.setattr(memory, "_PROCESS", 0)
-    monkeypatch.setattr(memory, "_WORKER", 0)
+    monkeypatch.setattr(memory, "WORKER", 0)
     monkeypatch.setattr(memory, "_UNIT", 0)
     monkeypatch.setattr(memory, "_UNIT_ROW", 0)
     monkeypatch.setattr(memory, "_JUDGED", 0)
@@ -218,7 +219,10 @@ def test_rows_that_were_binned_are_weighed_by_what_is_left_of_them(tmp_path: Pat
         memory.refuse_rows(storage, str(tmp_path), 10**9, memory._PROCESS + MIB)
 
 
-def test_a_merge_that_counts_more_rows_than_its_first_lines_foretold_stops_and_says_so(tmp_path: Path) -> None:
+def test_a_merge_that_counts_more_rows_than_its_first_lines_foretold_stops_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "_bounded", lambda: False)  # so that counting alone notices
     world = of_rows(tmp_path / "root", 1)
     world.captures(*[capture_line("long", "\n".join(["0.25"] * 300_000))], name="b.jsonl")
     world.labels(*[label_line("long", "\n".join(["0"] * 300_000))], name="b.jsonl")
@@ -259,7 +263,7 @@ def test_a_million_and_a_half_of_rows_are_judged_within_their_limit_or_refused(t
 def test_every_worker_needs_memory(world: World) -> None:
     task = task_of(captures=listed(world, "capture"), labels=listed(world, "labels"), world=world)
     few, many = (memory_needed(task, world.storage, workers) for workers in (2, 16))
-    assert many.in_memory - few.in_memory == 14 * memory._WORKER
+    assert many.in_memory - few.in_memory == 14 * memory.WORKER
 
 
 def test_of_a_large_object_a_worker_holds_no_more_than_a_span(world: World) -> None:
