@@ -116,6 +116,7 @@ def find(
     since: datetime | None = None,
     engine: str = "local",
     workers: int | None = None,
+    memory_limit: int | None = None,
     progress: Progress | None = None,
 ) -> list[PastWindow]:
     """Look at the reports of scheduled times, from the hour of ``since`` on, and decide about each; in the order of time.
@@ -128,7 +129,7 @@ def find(
     windows overlap.
 
     Raises:
-        InputError: something cannot be listed or read.
+        InputError: something cannot be listed or read, or not within ``memory_limit``.
     """
     now = now.replace(microsecond=0)
     found = [_decided(monitor, one, now) for one in _reports(monitor, storage, since)]
@@ -141,7 +142,7 @@ def find(
     looked = {one.window: _by_listing(one, listing) for one in asked}
     to_read = [(one, since) for one, since in looked.values() if since is not None]
     for group in _overlapping(to_read):
-        for one in _by_reading(monitor, storage, group, listing, engine, workers, progress):
+        for one in _by_reading(monitor, storage, group, listing, engine, workers, memory_limit, progress):
             looked[one.window] = one, None
     return [looked[one.window][0] if one.decision == LABELS_CAME_LATE else one for one in found]
 
@@ -199,7 +200,9 @@ def refresh(
     """
     storage = storage or run.storage_for(monitor)
     now = now or datetime.now(UTC)
-    settings: dict[str, Any] = {"engine": engine, "workers": workers, "progress": progress}
+    settings: dict[str, Any] = {
+        "engine": engine, "workers": workers, "memory_limit": memory_limit, "progress": progress,
+    }  # fmt: skip
     loaded: LoadedHours = {}
     windows: list[dict[str, Any]] = []
     left_alone: dict[str, list[str]] = {}
@@ -216,7 +219,6 @@ def refresh(
                 monitor,
                 past,
                 storage=storage,
-                memory_limit=memory_limit,
                 allow_scripts=allow_scripts,
                 cloudwatch=cloudwatch,
                 loaded=loaded,
@@ -322,6 +324,7 @@ def _by_reading(
     listing: Sequence[StoredObject],
     engine: str,
     workers: int | None,
+    memory_limit: int | None,
     progress: Progress | None,
 ) -> Iterator[PastWindow]:
     """Decide by which captures the labels name that are new."""
@@ -337,6 +340,7 @@ def _by_reading(
         merged_uri="",
         rejected_uri="",
         keep_rejected_lines=monitor.keep_rejected == "lines",
+        memory_limit=memory_limit,
         prepared=prepared_place(monitor, whole),
     )
     engine = choose(engine, task, storage, workers).engine

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from airflow_mq_provider.engines.memory import refuse_rows, rows_within
 from airflow_mq_provider.engines.task import ROWS_SUFFIX, count
 from airflow_mq_provider.exceptions import DocumentError, InputError
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -145,16 +146,23 @@ def flat_uri(monitor: ModelQualityMonitor, window: Window) -> str:
     return join(monitor.report_prefix(window), MERGED, FLAT)
 
 
-def write_flat_rows(monitor: ModelQualityMonitor, window: Window, *, storage: Storage) -> None:
-    """Write the rows that `merge` left as that CSV, for SageMaker's analyzer."""
+def write_flat_rows(
+    monitor: ModelQualityMonitor, window: Window, *, storage: Storage, memory_limit: int | None = None
+) -> None:
+    """Write the rows that `merge` left as that CSV, for SageMaker's analyzer.
+
+    Raises:
+        InputError: that cannot be done within `memory_limit`.
+    """
     merged = join(monitor.report_prefix(window), MERGED)
     parts = [one.uri for one in storage.list(merged) if one.key.endswith(ROWS_SUFFIX)]
-    rows = labelled_csv(
-        (MergedRows.from_bytes(storage.read(uri)) for uri in parts),
-        reading(monitor),
-        prediction=monitor.input.inference_attribute is not None,
-    )
-    storage.write(join(flat_uri(monitor, window), "rows.csv"), rows)
+    with rows_within(memory_limit):
+        rows = labelled_csv(
+            (MergedRows.from_bytes(storage.read(uri)) for uri in parts),
+            reading(monitor),
+            prediction=monitor.input.inference_attribute is not None,
+        )
+        storage.write(join(flat_uri(monitor, window), "rows.csv"), rows)
 
 
 def report_of_jobs(
@@ -167,6 +175,7 @@ def report_of_jobs(
     exit_message: str | None = None,
     no_data: str | None = None,
     seconds: float = 0.0,
+    memory_limit: int | None = None,
     cadence: timedelta | None = None,
     cloudwatch: CloudWatch | None = None,
 ) -> dict[str, Any]:
@@ -184,11 +193,12 @@ def report_of_jobs(
         exit_message: what it said at its end.
         no_data: why it found nothing to work on, where that is so.
         seconds: that it took.
+        memory_limit: of what charts and segments are made within, from the rows of a merge of ours.
         cadence: as of `analyze`.
         cloudwatch: likewise; SageMaker's jobs publish nothing where no schedule runs them.
 
     Raises:
-        InputError: a document is absent, or of other rows than those that were merged.
+        InputError: a document is absent, or of other rows than those that were merged; or these do not fit `memory_limit`.
         DocumentError: one is none of model quality, or of other constraints.
     """
     counts = None if by_merger(handover) else MergeCounts.from_dict(handover)
@@ -224,8 +234,10 @@ def report_of_jobs(
     if outcome.status == NOT_JUDGED:  # no list of violations may look like a clean bill
         storage.delete([join(monitor.report_prefix(window), VIOLATIONS)])
     if counts is not None and statistics is not None:
-        result = _with_charts(result, statistics, storage)
-    result = in_segments(result, storage)
+        if reading(monitor).probability is not None:
+            refuse_rows(storage, join(monitor.report_prefix(window), MERGED), counts.merge.matched, memory_limit)
+        with rows_within(memory_limit):
+            result = in_segments(_with_charts(result, statistics, storage), storage)
     storage.write(join(monitor.report_prefix(window), PAGE), report_page(result))
     return finish(result, storage, seconds=(handover["merge_seconds"], seconds), cadence=cadence, cloudwatch=cloudwatch)
 

@@ -106,6 +106,7 @@ class LateLabelsOperator(MonitorOperator):
                 since=now - self._back,
                 engine=engine,
                 workers=workers,
+                memory_limit=memory_limit(),
                 progress=progress_log(self.log),
             )
         due = [one.as_dict() for one in found if one.due]

@@ -290,7 +290,9 @@ class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):
                 ANALYSIS_JOB,
                 self._request_of(hook, opened, by_merger=by_merger),
                 prepare=lambda: (
-                    None if by_merger else run_on_sagemaker.write_flat_rows(monitor, window, storage=storage)
+                    None
+                    if by_merger
+                    else run_on_sagemaker.write_flat_rows(monitor, window, storage=storage, memory_limit=memory_limit())
                 ),
             )
             if isinstance(job, Wait):
@@ -307,6 +309,7 @@ class SageMakerQualityAnalysisOperator(ReportingOperator, _RunOperator):
             window,
             handover=handover,
             storage=storage,
+            memory_limit=memory_limit(),
             cadence=cadence,
             cloudwatch=task_cloudwatch(self, monitor),
             **found,

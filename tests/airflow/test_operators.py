@@ -116,6 +116,17 @@ def test_a_memory_limit_of_the_configuration_that_is_too_small_fails_the_merge(
     assert churn.reports() == []
 
 
+def test_a_memory_limit_of_the_configuration_holds_an_analysis_that_is_cleared_alone(
+    make_dag: MakeDag, runs: Runs, churn: Churn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = make_dag(HOURLY)
+    runs.trigger(dag, **AT_NINE)
+    assert runs.finish(dag)["analyze_quality"] == "success"
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+    runs.clear(dag, "analyze_quality")
+    assert runs.finish(dag)["analyze_quality"] == "failed"
+
+
 # --- how long it took
 
 

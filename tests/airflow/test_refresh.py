@@ -81,6 +81,16 @@ def test_each_due_window_is_a_task_of_its_own_and_tells_of_its_revision(
     assert [one["cadence_seconds"] for one in after] == [3600, 3600]
 
 
+def test_looking_for_late_labels_keeps_to_the_memory_limit_of_the_configuration(
+    churn: Churn, make_dag: MakeDag, runs: Runs, judged: str, start: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late(churn, start)
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+    dag = make_dag(REFRESH, name=judged)
+    runs.trigger(dag, logical_date=None, dag_run_id="first")
+    assert runs.finish(dag, "first") == {"find_late_labels": "failed", "judge_again": "upstream_failed"}
+
+
 def test_where_nothing_is_due_no_window_is_judged(
     churn: Churn, make_dag: MakeDag, runs: Runs, judged: str, start: datetime
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_mq_provider import run_on_sagemaker
 from airflow_mq_provider.dag import model_quality_dag
 from airflow_mq_provider.exceptions import ModelQualityError
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -151,6 +152,43 @@ def test_a_merge_of_ours_counts_every_line(on_sagemaker: Any, runs: Runs, churn:
     report = churn.report(HOUR)
     assert (report["capture"]["used"], report["merge"]["label_coverage"]) == (8, 1.0)
     assert report["jobs"]["merge"] is None
+
+
+def test_rows_that_do_not_fit_the_memory_limit_are_written_for_no_job(
+    on_sagemaker: Any, runs: Runs, churn: Churn, sagemaker: SageMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+    # the engine of these tests, the reference, holds to no limit when it merges
+    assert run(runs, on_sagemaker('merge_on="airflow"')) == {
+        "merge_ground_truth": "success",
+        "analyze_quality": "failed",
+    }
+    assert created(sagemaker) == []
+
+
+def test_charts_of_rows_that_do_not_fit_the_memory_limit_are_refused(
+    on_sagemaker: Any, runs: Runs, churn: Churn, sagemaker: SageMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = run_on_sagemaker.write_flat_rows
+
+    def then_less(*given: Any, **named: Any) -> None:
+        written(*given, **named)
+        monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+
+    monkeypatch.setattr(run_on_sagemaker, "write_flat_rows", then_less)
+    assert run(runs, on_sagemaker('merge_on="airflow"')) == {
+        "merge_ground_truth": "success",
+        "analyze_quality": "failed",
+    }
+    assert len(created(sagemaker)) == 1
+    assert churn.reports() == []
+
+
+def test_where_sagemaker_does_all_the_memory_limit_does_not_matter(
+    on_sagemaker: Any, runs: Runs, churn: Churn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+    assert set(run(runs, on_sagemaker()).values()) == {"success"}
 
 
 def test_segments_are_counted_here_of_rows_that_were_merged_here(on_sagemaker: Any, runs: Runs, churn: Churn) -> None:

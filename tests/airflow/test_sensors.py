@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import ModelQualityMonitor
-from airflow_mq_provider.exceptions import ModelQualityError, OffsetError
+from airflow_mq_provider.exceptions import InputError, ModelQualityError, OffsetError
 from airflow_mq_provider.sensors.model_quality import CaptureSensor, GroundTruthSensor
 from airflow_mq_provider.window import format_time, hour_folder
 from tests.airflow_versions import (
@@ -111,6 +111,13 @@ def test_enough_labels_are_not_waited_for_and_the_as_of_time_is_now(churn: Churn
     got = labels(churn).execute(Context(scheduled))
     assert (got["source"], got["label_coverage"]) == ("sensor", 1.0)
     assert before <= datetime.fromisoformat(got["as_of"]) <= datetime.now(UTC)
+
+
+def test_counting_keeps_to_the_memory_limit_of_the_configuration(churn: Churn, monkeypatch: pytest.MonkeyPatch) -> None:
+    churn.hours(T - 6 * HOUR, 1)
+    monkeypatch.setenv("AIRFLOW__MODEL_QUALITY__MEMORY_LIMIT", "1MiB")
+    with pytest.raises(InputError, match="can be judged within 1 MiB of memory"):
+        labels(churn).execute(Context(T - 5 * HOUR))
 
 
 def test_too_few_labels_are_waited_for_until_others_come(churn: Churn) -> None:

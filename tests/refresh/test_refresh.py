@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_mq_provider import refresh
-from airflow_mq_provider.exceptions import RejectedLinesError
+from airflow_mq_provider.exceptions import InputError, RejectedLinesError
 from airflow_mq_provider.storage import Storage, join
 from airflow_mq_provider.window import AsOf, format_time
 from tests.world import StoppedError, StoppingStorage, T, World, capture_line, label_line
@@ -309,6 +309,17 @@ def test_a_dry_run_tells_and_writes_nothing(world: World) -> None:
     told = refreshed(world, dry_run=True)
     assert [(one["why"], one["after"]) for one in told["windows"]] == [("labels_came_late", None)]
     assert timeless(world) == before
+
+
+def test_neither_looking_nor_judging_again_takes_more_memory_than_the_limit(local_world: World) -> None:
+    hour(local_world)
+    local_world.run()
+    labels(local_world, T + 2 * timedelta(hours=1), T, [2, 3], name="b.jsonl")
+    with pytest.raises(InputError, match="can be judged within 0 MiB"):
+        refreshed(local_world, memory_limit=1)
+    [due] = refresh.find(local_world.monitor(), local_world.storage, now=T + DAY)
+    with pytest.raises(InputError, match="can be judged within 0 MiB"):
+        refresh.judge_again(local_world.monitor(), due, storage=local_world.storage, memory_limit=1)
 
 
 def test_a_window_that_fails_does_not_stop_those_after_it_and_is_due_again(world: World) -> None:
