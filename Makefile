@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo ui test test-system test-fleet test-lowest check format readme bench scale constraints clean
+.PHONY: help venv demo ui test test-system test-fleet test-lowest check format readme bench bench-limit scale constraints clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ readme: $(READY) ## write what README shows of the demo anew
 
 bench: $(READY) ## measure speed and memory, write README's figures and chart; ARGS=--large for 5,000,000 records too
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-limit: $(READY) ## judge 20,000,000 records within 4 GiB, of 16 GB of data on a disk; write benchmarks/limit.json
+	$(BIN)/python benchmarks/limit.py $(ARGS)
 
 scale: $(READY) ## compute the tables of docs/scale.md from what was measured
 	$(BIN)/python benchmarks/scale.py
