@@ -8,7 +8,6 @@ is the limit, whatever was estimated, and nobody has to kill anybody. Only on Li
 from __future__ import annotations
 
 import ctypes
-import gc
 import resource
 import sys
 from collections.abc import Iterator
@@ -35,7 +34,6 @@ def within(limit: int) -> Iterator[None]:
         yield
         return
     former, most = resource.getrlimit(resource.RLIMIT_DATA)
-    gc.collect()
     held, data = _taken()
     bound = data + max(0, limit - held)
     if former != resource.RLIM_INFINITY:

@@ -8,6 +8,7 @@ number of workers changes nothing in what is written (rule O2).
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -186,6 +187,7 @@ def _within_limit(
         with suppress(MemoryError), within(limit):
             return way()
         del way
+        gc.collect()  # whatever the error held
         _log.warning(
             "Memory ran out at the limit of %d MiB: the window is begun anew with less in memory.", limit // MIB
         )
