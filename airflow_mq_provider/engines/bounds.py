@@ -2,7 +2,8 @@
 
 The kernel counts the memory that a process may write to and that is its own, and bounds it: ``RLIMIT_DATA`` of `setrlimit`. What a run
 has in memory when it starts counts against its limit; the rest it may take, and lends some of it to its workers. So the sum of all bounds
-is the limit, whatever was estimated, and nobody has to kill anybody. Only on Linux; elsewhere estimates alone decide.
+is the limit, whatever was estimated, and nobody has to kill anybody. Only on Linux; elsewhere estimates alone decide. A bound is of a
+process: of several runs in threads of one, the first has it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from pathlib import Path
 _MIB = 1024 * 1024
 _LEAST = 16 * _MIB
 """Whoever has less left stops before threads and messages have too little."""
+_UNTOUCHED = 8 * _MIB
+"""Bytes that a process may write to already when it is bounded, and that are not in memory before it does."""
 _COPIED = 24 * _MIB
 """Bytes of its parent's memory that a worker comes to have a copy of, by looking at objects: the kernel does not count them as more."""
 _TO_WORKERS = 8
@@ -30,21 +34,28 @@ def within(limit: int) -> Iterator[None]:
     Raises:
         MemoryError: what the process has already leaves nothing to work with. Else whoever asks for too much meets it.
     """
-    if not _bounded():
+    if not _bounded() or not _turn.acquire(blocking=False):
         yield
         return
-    former, most = resource.getrlimit(resource.RLIMIT_DATA)
-    held, data = _taken()
-    bound = data + max(0, limit - held)
-    if former != resource.RLIM_INFINITY:
-        bound = min(bound, former)
-    if limit - held + _free() < _LEAST:
-        raise MemoryError
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
     try:
-        yield
+        former, most = resource.getrlimit(resource.RLIMIT_DATA)
+        own, data = _taken()
+        bound = data + max(0, limit - _UNTOUCHED - own)
+        if former != resource.RLIM_INFINITY:
+            bound = min(bound, former)
+        if limit - _UNTOUCHED - own + _free() < _LEAST:
+            raise MemoryError
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, most))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, (former, most))
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (former, most))
+        _turn.release()
+
+
+_turn = threading.RLock()
+"""Of the thread that has the bound of this process."""
 
 
 @contextmanager
@@ -88,15 +99,16 @@ def take(size: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (bound - size, most))
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory; 0 where the system does not say."""
+def held() -> int:
+    """Bytes of its own that this process has in memory; 0 where the system does not say."""
     return _taken()[0] if _bounded() else 0
 
 
 def _left() -> int | None:
-    """Bytes that this process may still take; None where nothing bounds them."""
-    if not _bounded():
+    """Bytes that this process may still take; None where nothing bounds them, or the bound is another thread's."""
+    if not _bounded() or not _turn.acquire(blocking=False):
         return None
+    _turn.release()
     bound = resource.getrlimit(resource.RLIMIT_DATA)[0]
     return None if bound == resource.RLIM_INFINITY else bound - _taken()[1]
 
@@ -121,6 +133,6 @@ def _bounded() -> bool:
 
 
 def _taken() -> tuple[int, int]:
-    """Bytes of this process that are in memory, and those of its own that it may write to."""
-    pages = Path("/proc/self/statm").read_text().split()
-    return int(pages[1]) * resource.getpagesize(), int(pages[5]) * resource.getpagesize()
+    """Bytes of its own that this process has in memory, and those that it may write to. Mapped files are none of either."""
+    _, resident, shared, _, _, data, _ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - shared) * resource.getpagesize(), data * resource.getpagesize()

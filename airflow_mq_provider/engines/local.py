@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from airflow_mq_provider.engines import by_hour
-from airflow_mq_provider.engines.bounds import resident, within
+from airflow_mq_provider.engines.bounds import held, within
 from airflow_mq_provider.engines.hours import VALUES, rows_together
 from airflow_mq_provider.engines.labels import Column, IdParts, LabelTable, label_table
 from airflow_mq_provider.engines.memory import MIB, fits, limit_of, refuse_more_rows
@@ -196,7 +196,7 @@ def _within_limit(
         undo()
     raise InputError(
         expected=f"a window that can be judged within {limit // MIB:,} MiB of memory",
-        came=f"one that needs more, beside the {resident() // MIB:,} MiB of this process, also with the labels on disk",
+        came=f"one that needs more, beside the {held() // MIB:,} MiB of this process, also with the labels on disk",
         where="memory_limit",
         next_step="give the task more memory or a shorter window, or run the monitor on Spark",
     )

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from airflow_mq_provider.engines.bounds import resident, within
+from airflow_mq_provider.engines.bounds import held, within
 from airflow_mq_provider.engines.reading import headed, reader
 from airflow_mq_provider.engines.task import PIECE, ROWS_SUFFIX, UNIT, MergeTask, in_spans, units
 from airflow_mq_provider.exceptions import InputError, ModelQualityError
@@ -207,7 +207,7 @@ def rows_within(limit: int | None) -> Iterator[None]:
         InputError: it needs more, as rows in many segments may.
     """
     limit = limit or memory_limit()
-    before = resident()
+    before = held()
     try:
         with within(limit):
             yield

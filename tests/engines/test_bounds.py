@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -108,8 +109,8 @@ def with_edges(root: Path) -> World:
 def short_lines(root: Path) -> None:
     """One hour whose other objects are of the shortest lines."""
     world = with_edges(root)
-    for name, start in (("b", 0), ("n", 350_000)):
-        some = range(start, start + 350_000)
+    for name, start in (("b", 0), ("n", 550_000)):
+        some = range(start, start + 550_000)
         world.captures(*[_SHORT % (at % 10, at) for at in some], name=f"{name}.jsonl")
         world.labels(*[_LABEL % (at & 1, at) for at in some], name=f"{name}.jsonl")
 
@@ -145,7 +146,7 @@ def many_rows(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "limit", "workers"),
-    [(short_lines, 150, 1), (more_labels_than_captures, 150, 1), (inflated, 340, 2)],
+    [(short_lines, 170, 1), (more_labels_than_captures, 150, 1), (inflated, 340, 2)],
 )
 def test_a_window_that_needs_more_than_was_foretold_has_the_same_answer_within_its_limit(
     make: Callable[[Path], None], limit: int, workers: int, tmp_path: Path
@@ -203,7 +204,7 @@ def asked_for(size: int) -> bytes:
 
 def test_what_a_process_has_already_counts_against_its_limit() -> None:
     def work() -> bytes:
-        limit = bounds.resident() + 64 * MIB
+        limit = bounds.held() + 72 * MIB
         with bounds.within(limit):
             inside = asked_for(32 * MIB), asked_for(96 * MIB)
         return b" ".join([*inside, asked_for(96 * MIB)])
@@ -214,7 +215,7 @@ def test_what_a_process_has_already_counts_against_its_limit() -> None:
 def test_a_limit_that_leaves_nothing_to_work_with_is_told_at_once() -> None:
     def work() -> bytes:
         try:
-            with bounds.within(bounds.resident() // 2):
+            with bounds.within(bounds.held() // 2):
                 return b"worked"
         except MemoryError:
             return b"refused"
@@ -222,9 +223,32 @@ def test_a_limit_that_leaves_nothing_to_work_with_is_told_at_once() -> None:
     assert in_child(work) == b"refused"
 
 
+def test_of_two_threads_the_first_has_the_bound_and_none_stays() -> None:
+    def work() -> bytes:
+        done = threading.Event()
+
+        def second() -> None:
+            with bounds.within(bounds.held() + 40 * MIB), bounds.lent(1, MIB) as share:
+                shares.append(share)
+                done.wait()
+
+        shares: list[int | None] = []
+        with bounds.within(bounds.held() + 400 * MIB):
+            other = threading.Thread(target=second)
+            other.start()
+            while not shares:
+                other.join(0.01)
+            inside = asked_for(100 * MIB)
+        done.set()
+        other.join()
+        return inside + b", " + str(shares).encode() + b", " + asked_for(600 * MIB)
+
+    assert in_child(work) == b"given, [None], given"
+
+
 def test_what_workers_may_take_their_parent_may_not() -> None:
     def work() -> bytes:
-        with bounds.within(bounds.resident() + 400 * MIB), bounds.lent(2, 110 * MIB) as share:
+        with bounds.within(bounds.held() + 400 * MIB), bounds.lent(2, 110 * MIB) as share:
             assert share is not None
             assert 110 * MIB < share < 140 * MIB
             answers = [asked_for(200 * MIB), asked_for(100 * MIB)]
@@ -236,7 +260,7 @@ def test_what_workers_may_take_their_parent_may_not() -> None:
 
 def test_memory_that_is_shared_counts_once_it_is_taken() -> None:
     def work() -> bytes:
-        with bounds.within(bounds.resident() + 200 * MIB):
+        with bounds.within(bounds.held() + 200 * MIB):
             bounds.take(150 * MIB)
             try:
                 bounds.take(100 * MIB)
@@ -252,7 +276,7 @@ def test_a_script_is_not_held_to_the_limit_of_who_asks_it() -> None:
 
     def work() -> bytes:
         with (
-            bounds.within(bounds.resident() + 200 * MIB),
+            bounds.within(bounds.held() + 200 * MIB),
             Preprocessor(Script("s3://scripts/a.py", source)) as script,
         ):
             return json.dumps(script.rows(b"{}", "")).encode()
