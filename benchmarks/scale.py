@@ -154,7 +154,7 @@ def one_model(given: Costs) -> list[tuple[str, ...]]:
         ),
         (
             "memory of each core beside it",
-            f"{memory._WORKER / MEGABYTE:.0f} MB",
+            f"{memory.WORKER / MEGABYTE:.0f} MB",
             "as executors are made, some 100 MB of it here",
         ),
         (
