@@ -743,8 +743,9 @@ def _write_local(uri: str, fill: Callable[[Path], None]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             fill(unfinished)
-        except FileNotFoundError:
-            # another run may have deleted the folder when it emptied it
+        except (FileNotFoundError, FileExistsError):
+            # Another run may have deleted the folder when it emptied it; where it did so just after it was found to be there,
+            # mkdir takes it for a file.
             path.parent.mkdir(parents=True, exist_ok=True)
             fill(unfinished)
         os.replace(unfinished, path)

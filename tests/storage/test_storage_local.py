@@ -228,6 +228,26 @@ def test_a_write_survives_that_another_run_deletes_its_emptied_folder(
     assert (folder / "part-00000").read_bytes() == b"x"
 
 
+def test_a_write_survives_that_a_folder_goes_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "merged"
+    folder.mkdir()
+    is_dir = Path.is_dir
+    looked: list[Path] = []
+
+    def once_it_is_gone(self: Path, **options: object) -> bool:
+        if self == folder and not looked:
+            looked.append(self)
+            self.rmdir()
+        return is_dir(self, **options)
+
+    monkeypatch.setattr(Path, "is_dir", once_it_is_gone)
+    Storage().write(str(folder / "part-00000"), b"x")
+    assert looked == [folder]
+    assert (folder / "part-00000").read_bytes() == b"x"
+
+
 def test_a_folder_that_deletion_empties_goes_too(tmp_path: Path) -> None:
     Storage().write(str(tmp_path / "merged" / "a"), b"")
     Storage().write(str(tmp_path / "merged" / "b"), b"")
