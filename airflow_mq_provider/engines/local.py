@@ -375,7 +375,6 @@ def _capture_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], 
         mismatches=Rejections("merge", task.keep_rejected_lines),
     )
     rows: list[MergedRows] = []
-    number = 0
     with ExitStack() as stack:
         preprocessor = stack.enter_context(Preprocessor(task.preprocessor)) if task.preprocessor else None
         for number, (lines, part, classes) in enumerate(_captures(task, storage, labels, unit)):
@@ -389,17 +388,16 @@ def _capture_unit(task: MergeTask, storage: Storage, labels: Later[LabelTable], 
                 result.rejections.add(rejection)
             rows.append(_join_piece(task, storage, table, unit, number, lines, part, classes, result))
             if sum(map(len, rows)) >= by_hour.ROWS:
-                _write_rows(task, storage, unit, number, rows)
+                _write_rows(task, storage, unit, rows, f"-{number:03d}")
                 rows = []
     if sum(map(len, rows)):
-        _write_rows(task, storage, unit, number, rows)
+        _write_rows(task, storage, unit, rows)
     return result
 
 
-def _write_rows(task: MergeTask, storage: Storage, unit: Unit, number: int, rows: Sequence[MergedRows]) -> None:
-    """Write the rows of some pieces of a unit, of which the last has that number."""
-    uri = part_uri(task, unit.number, f"-{number:03d}{ROWS_SUFFIX}")
-    storage.write(uri, MergedRows.of_parts(rows).to_bytes())
+def _write_rows(task: MergeTask, storage: Storage, unit: Unit, rows: Sequence[MergedRows], piece: str = "") -> None:
+    """Write the rows of some pieces of a unit: as the part that is the unit's last, or before it as that of a piece."""
+    storage.write(part_uri(task, unit.number, piece + ROWS_SUFFIX), MergedRows.of_parts(rows).to_bytes())
 
 
 def _captures(
