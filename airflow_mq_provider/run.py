@@ -24,7 +24,7 @@ import numpy as np
 from airflow_mq_provider import __version__
 from airflow_mq_provider.engines import engine as engine_named
 from airflow_mq_provider.engines.choosing import choose
-from airflow_mq_provider.engines.memory import refuse_rows, rows_within
+from airflow_mq_provider.engines.memory import analysis_within
 from airflow_mq_provider.engines.task import LoadedHours, MergeTask, count, count_segments
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
@@ -220,9 +220,8 @@ def analyze(
     started = time.monotonic()
     storage.delete([join(prefix, REPORT)])
     ran = {name: script.as_dict() for name, script in scripts.items()}
-    if reading(monitor).probability is not None:  # no other rows are held
-        refuse_rows(storage, join(prefix, MERGED), merged["merge"]["matched"], memory_limit)
-    with rows_within(memory_limit):
+    rows = merged["merge"]["matched"]
+    with analysis_within(memory_limit, reading(monitor), storage, join(prefix, MERGED), rows):
         state = _counted(monitor, prefix, merged, storage)
         result = in_segments(_judged(monitor, window, merged, state, constraints_of(monitor, storage), ran), storage)
         write_documents(result, storage)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from airflow_mq_provider.engines.memory import refuse_rows, rows_within
+from airflow_mq_provider.engines.memory import analysis_within, rows_within
 from airflow_mq_provider.engines.task import ROWS_SUFFIX, count
 from airflow_mq_provider.exceptions import DocumentError, InputError
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -234,9 +234,8 @@ def report_of_jobs(
     if outcome.status == NOT_JUDGED:  # no list of violations may look like a clean bill
         storage.delete([join(monitor.report_prefix(window), VIOLATIONS)])
     if counts is not None and statistics is not None:
-        if reading(monitor).probability is not None:
-            refuse_rows(storage, join(monitor.report_prefix(window), MERGED), counts.merge.matched, memory_limit)
-        with rows_within(memory_limit):
+        merged = join(monitor.report_prefix(window), MERGED)
+        with analysis_within(memory_limit, reading(monitor), storage, merged, counts.merge.matched):
             result = in_segments(_with_charts(result, statistics, storage), storage)
     storage.write(join(monitor.report_prefix(window), PAGE), report_page(result))
     return finish(result, storage, seconds=(handover["merge_seconds"], seconds), cadence=cadence, cloudwatch=cloudwatch)

@@ -20,7 +20,7 @@ from airflow_mq_provider.exceptions import InputError, ModelQualityError
 from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.columns import read_labels
 from airflow_mq_provider.quality.lines import LINE_LIMIT, Block, Lines, Rejection, blocks, lines_of
-from airflow_mq_provider.quality.records import Classes
+from airflow_mq_provider.quality.records import Classes, Reading
 from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION
 from airflow_mq_provider.storage import Storage
 
@@ -158,12 +158,12 @@ def hours_fit(
         _of_captures(task, captures or task.captures, storage),
         _of_labels(task, labels or task.labels, storage),
     )
-    held = prepared * (_PREPARED_ROWS if some.more_rows > some.lines else _PREPARED)
+    columns = prepared * (_PREPARED_ROWS if some.more_rows > some.lines else _PREPARED)
     if captures:
-        held += some.lines * _HOUR_CAPTURE + some.more_rows * _HOUR_CAPTURE_ROW
+        columns += some.lines * _HOUR_CAPTURE + some.more_rows * _HOUR_CAPTURE_ROW
     if labels:
-        held += several.lines * _HOUR_LABEL + several.more_rows * _HOUR_LABEL_ROW
-    return _processes(workers, some, several) + held <= limit
+        columns += several.lines * _HOUR_LABEL + several.more_rows * _HOUR_LABEL_ROW
+    return _processes(workers, some, several) + columns <= limit
 
 
 def refuse_rows(storage: Storage, merged_uri: str, rows: int, limit: int | None) -> None:
@@ -218,6 +218,17 @@ def rows_within(limit: int | None) -> Iterator[None]:
             where="memory_limit",
             next_step="the rows are merged: give the task more memory or a shorter window, or run the monitor on Spark",
         ) from error
+
+
+@contextmanager
+def analysis_within(
+    limit: int | None, reading: Reading, storage: Storage, merged_uri: str, rows: int
+) -> Iterator[None]:
+    """The same for an analysis of so many merged rows: those with probabilities are refused before they are read (`refuse_rows`)."""
+    if reading.probability is not None:  # no other rows are held
+        refuse_rows(storage, merged_uri, rows, limit)
+    with rows_within(limit):
+        yield
 
 
 def _too_many_rows(rows: int, need: int, limit: int, so_far: str) -> InputError:

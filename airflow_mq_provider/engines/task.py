@@ -46,7 +46,8 @@ UNIT = 16 * 1024 * 1024
 SPAN = UNIT
 """Larger objects are cut into spans of about so many bytes, each a unit by itself."""
 PIECE = 4 * 1024 * 1024
-"""It reads and joins them in pieces of about so many bytes, which processor caches hold. All cuts depend on the listing alone, and on which large objects are gzip."""
+"""It reads and joins them in pieces of about so many bytes, which processor caches hold. All cuts depend on the listing alone,
+and on which large objects are gzip."""
 MISMATCH = "row_count_mismatch"
 """Why a capture is rejected whose label has another number of rows."""
 

@@ -149,7 +149,8 @@ def results(
     """The results of all steps, in their order; in this process, or by forked workers with few steps under way.
 
     The functions are called in the order of the steps too, those of later phases while earlier results are taken: what
-    they need of these comes by `later`. A memory limit of this process (`engines.bounds`) is theirs too, in shares: MemoryError where one is not enough. `progress` is told the phase, the bytes done and the bytes in all. Close it.
+    they need of these comes by `later`. A memory limit of this process (`engines.bounds`) is theirs too, in shares:
+    MemoryError where one is not enough. `progress` is told the phase, the bytes done and the bytes in all. Close it.
     """
     cores = workers or available_cores()
     totals: dict[str, int] = {}

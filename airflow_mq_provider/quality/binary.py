@@ -185,9 +185,8 @@ def _ordered(
     # zero and 5e-20 beside one near 1), one sort in place does it, in half the time and memory of an argsort.
     bits = (scores + 0.0).view(np.uint64)  # + 0.0 makes of -0.0 a 0.0
     highest = bits.max()
-    zero = min(
-        highest, *((block - _ONE).min() for block in _blocks(bits))
-    )  # just below the lowest above zero stands in for zero
+    # just below the lowest above zero stands in for zero
+    zero = min(highest, *((block - _ONE).min() for block in _blocks(bits)))
     if weights is None and highest - zero < _PACKED_SPAN:
         for block, tag in zip(_blocks(bits), _blocks(tags), strict=True):
             np.maximum(block, zero, out=block)

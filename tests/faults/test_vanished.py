@@ -72,15 +72,18 @@ def fails(world: World, uri: str, happens: Callable[[Storage, str], None], spare
     return caught.value
 
 
-@pytest.mark.parametrize("key", ["capture/churn/AllTraffic/2026/11/02/11/b.jsonl", "labels/2026/11/02/11/b.jsonl"])
-def test_captures_and_labels(world: World, key: str) -> None:
-    uri = join(world.root, key)
+def is_told_when_written_anew_and_when_gone(world: World, uri: str) -> None:
     error = fails(world, uri, is_written_anew)
     assert "to stay as it is" in error.expected
     assert "run again" in error.next_step
     error = fails(world, uri, vanishes)
     assert "that exists" in error.expected
     assert "run again" in error.next_step
+
+
+@pytest.mark.parametrize("key", ["capture/churn/AllTraffic/2026/11/02/11/b.jsonl", "labels/2026/11/02/11/b.jsonl"])
+def test_captures_and_labels(world: World, key: str) -> None:
+    is_told_when_written_anew_and_when_gone(world, join(world.root, key))
 
 
 @pytest.mark.parametrize("spared", [0, 1], ids=["before the merge", "before the analysis"])
@@ -92,13 +95,7 @@ def test_constraints(world: World, spared: int) -> None:
 
 def test_manifests_of_a_batch_transform(world: World) -> None:
     of_batch_transform(world)
-    uri = join(world.root, "batch/output/2026/11/02/11/m.json")
-    error = fails(world, uri, is_written_anew)
-    assert "to stay as it is" in error.expected
-    assert "run again" in error.next_step
-    error = fails(world, uri, vanishes)
-    assert "that exists" in error.expected
-    assert "run again" in error.next_step
+    is_told_when_written_anew_and_when_gone(world, join(world.root, "batch/output/2026/11/02/11/m.json"))
 
 
 def test_what_a_manifest_names(world: World) -> None:
