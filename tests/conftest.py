@@ -33,10 +33,12 @@ os.environ.update(
     AWS_SHARED_CREDENTIALS_FILE=os.path.join(_HOME.name, "no-aws-credentials"),
 )
 
-# Speed is measured in benchmarks/, never by a test. Where CI is set, Hypothesis itself draws the same examples each time.
-settings.register_profile("no-deadline", deadline=None)
-if "CI" not in os.environ:
-    settings.load_profile("no-deadline")
+# Speed is measured in benchmarks/, never by a test. Where CI is set, the same examples are drawn each time, by every version of Hypothesis.
+_IN_CI = "CI" in os.environ
+settings.register_profile(
+    "model-quality", deadline=None, derandomize=_IN_CI, database=None if _IN_CI else settings.default.database
+)
+settings.load_profile("model-quality")
 
 
 @pytest.hookimpl(trylast=True)
