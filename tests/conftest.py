@@ -36,7 +36,7 @@ os.environ.update(
 # Speed is measured in benchmarks/, never by a test. Where CI is set, the same examples are drawn each time, by every version of Hypothesis.
 _IN_CI = "CI" in os.environ
 settings.register_profile(
-    "model-quality", deadline=None, derandomize=_IN_CI, database=None if _IN_CI else settings.default.database
+    "model-quality", deadline=None, derandomize=_IN_CI, database=None if _IN_CI else settings().database
 )
 settings.load_profile("model-quality")
 

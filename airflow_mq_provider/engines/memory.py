@@ -30,6 +30,8 @@ _PROCESS = 100 * MIB
 """Of the process itself: Python, numpy and what one unit of work holds."""
 WORKER = 110 * MIB
 """Of each worker: a unit of captures read ahead, its columns, its merged records."""
+SMALL = 8 * MIB
+"""Inputs of fewer bytes are read in the process itself: forking would cost more than it saves."""
 _LABEL = 110
 """Bytes of a label while the table of labels is made in memory; half of that stays."""
 _LABEL_ROW = 24
@@ -69,6 +71,11 @@ class MemoryNeed:
 
     in_memory: int
     on_disk: int
+
+
+def at_work(listed: int, workers: int) -> int:
+    """How many processes work on inputs of so many bytes, of as many as may."""
+    return 1 if listed < SMALL else workers
 
 
 def memory_needed(task: MergeTask, storage: Storage, workers: int) -> MemoryNeed:
@@ -113,6 +120,7 @@ def weigh(task: MergeTask, storage: Storage, workers: int) -> Weighed:
     """Weigh a run against the memory that it may take; one that must fit whatever its lines are is not looked into."""
     limit = limit_of(task)
     listed = sum(one.size for one in (*task.captures, *task.labels))
+    workers = at_work(listed, workers)
     most = _PROCESS + workers * WORKER + listed * _LONGEST_GUESS
     need = MemoryNeed(most, most) if most <= limit else memory_needed(task, storage, workers)
     return Weighed(listed, need, limit)
@@ -129,7 +137,7 @@ def fits(task: MergeTask, storage: Storage, workers: int) -> bool:
         return found.in_memory
     raise InputError(
         expected=f"a window that can be judged within {found.limit // MIB:,} MiB of memory",
-        came=f"{found.listed // MIB:,} MiB of captures and labels, which need about {found.need.on_disk // MIB:,} MiB with {workers} processes",
+        came=f"{found.listed // MIB:,} MiB of captures and labels, which need about {found.need.on_disk // MIB:,} MiB with {at_work(found.listed, workers)} processes",
         where="memory_limit",
         next_step="nothing was read yet: give the task more memory, fewer workers or a shorter window, or run the monitor on Spark",
     )
@@ -150,6 +158,7 @@ def hours_fit(
     """
     limit = limit_of(task)
     listed = sum(one.size for one in (*captures, *labels))
+    workers = at_work(listed, workers)
     processes = _PROCESS + workers * WORKER
     if processes + prepared * _PREPARED_ROWS + listed * _LONGEST_GUESS <= limit:
         return True

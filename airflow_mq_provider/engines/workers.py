@@ -27,15 +27,12 @@ from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from airflow_mq_provider.engines.bounds import borrow, lent, take
-from airflow_mq_provider.engines.memory import WORKER
+from airflow_mq_provider.engines.memory import WORKER, at_work
 from airflow_mq_provider.engines.task import Unit
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.s3_reads import will_not_fork
 
 T = TypeVar("T")
-
-_SMALL = 8 * 1024 * 1024
-"""Inputs of fewer bytes are read in this process: forking would cost more than it saves."""
 
 
 def available_cores() -> int:
@@ -152,7 +149,6 @@ def results(
     they need of these comes by `later`. A memory limit of this process (`engines.bounds`) is theirs too, in shares:
     MemoryError where one is not enough. `progress` is told the phase, the bytes done and the bytes in all. Close it.
     """
-    cores = workers or available_cores()
     totals: dict[str, int] = {}
     for step in steps:
         totals[step.phase] = totals.get(step.phase, 0) + step.unit.size
@@ -168,11 +164,11 @@ def results(
         tell(step)  # before it is taken: nobody asks again after the last one
         return result
 
-    if cores == 1 or len(steps) < 2 or sum(totals.values()) < _SMALL:
+    cores = at_work(sum(totals.values()), min(workers or available_cores(), len(steps)))
+    if cores < 2:
         for step in steps:
             yield finished(step)
         return
-    cores = min(cores, len(steps))
     with lent(cores, WORKER) as share:
         later.share()
         _steps[:] = steps

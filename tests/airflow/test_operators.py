@@ -85,7 +85,7 @@ def test_a_task_that_an_executor_calls_daemonic_uses_all_its_workers(
 ) -> None:
     """As under Celery, whose workers may not have children; and with every amount of data worth a worker."""
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
-    monkeypatch.setattr(workers, "_SMALL", 0)
+    monkeypatch.setattr("airflow_mq_provider.engines.memory.SMALL", 0)
     monkeypatch.setattr(task, "UNIT", 1)
     forked = []
     monkeypatch.setattr(

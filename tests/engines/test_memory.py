@@ -24,9 +24,9 @@ from airflow_mq_provider.storage import Storage
 from tests.world import World, capture_line, label_line
 
 
-def judged(world: World, limit: int) -> dict[str, Any]:
+def judged(world: World, limit: int, *, workers: int = 1) -> dict[str, Any]:
     return run.run(
-        world.monitor(), world.window(), storage=world.storage, engine="local", workers=1, memory_limit=limit
+        world.monitor(), world.window(), storage=world.storage, engine="local", workers=workers, memory_limit=limit
     )
 
 
@@ -264,6 +264,20 @@ def test_every_worker_needs_memory(world: World) -> None:
     task = task_of(captures=listed(world, "capture"), labels=listed(world, "labels"), world=world)
     few, many = (memory_needed(task, world.storage, workers) for workers in (2, 16))
     assert many.in_memory - few.in_memory == 14 * memory.WORKER
+
+
+@pytest.mark.parametrize("keep_merged", [None, "jsonl"])
+def test_a_small_window_needs_the_memory_of_the_one_process_that_reads_it(
+    world: World, keep_merged: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "_bounded", lambda: False)  # this process has more already
+    world.settings["keep_merged"] = keep_merged
+    limit = memory._PROCESS + memory.WORKER + 20 * MIB
+    monkeypatch.setattr(memory, "SMALL", 16 * MIB)
+    assert judged(world, limit, workers=2)["merge"]["matched"] == 20_000
+    monkeypatch.setattr(memory, "SMALL", 0)
+    with pytest.raises(InputError, match="with 2 processes"):
+        judged(world, limit, workers=2)
 
 
 def test_of_a_large_object_a_worker_holds_no_more_than_a_span(world: World) -> None:

@@ -293,7 +293,7 @@ def test_workers_prepare_the_same_hours_as_one_process(local_world: World, monke
     expected = run(local_world)
     kept = {one.key: local_world.storage.read(one.uri) for one in prepared(local_world)}
     local_world.storage.delete([one.uri for one in prepared(local_world)])
-    monkeypatch.setattr("airflow_mq_provider.engines.workers._SMALL", 0)
+    monkeypatch.setattr("airflow_mq_provider.engines.memory.SMALL", 0)
     local_world.workers = 2
     assert run(local_world) == expected
     assert {one.key: local_world.storage.read(one.uri) for one in prepared(local_world)} == kept

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from airflow_mq_provider import run
-from airflow_mq_provider.engines import task, workers
+from airflow_mq_provider.engines import task
 from airflow_mq_provider.storage import Storage, join
 from tests.world import T, World, capture_line, label_line
 
@@ -19,7 +19,7 @@ def test_progress_tells_labels_then_captures_in_bytes_up_to_all_of_them(
 ) -> None:
     # every object is a step of its own, worth a worker
     monkeypatch.setattr(task, "UNIT", 1)
-    monkeypatch.setattr(workers, "_SMALL", 0)
+    monkeypatch.setattr("airflow_mq_provider.engines.memory.SMALL", 0)
     world = World(Storage(), str(tmp_path / "root"), "local", {"keep_merged": keep_merged})
     for number in range(3):
         world.captures(capture_line(f"a{number}", "0.9", given="1" * 100 * number), name=f"{number}.jsonl")

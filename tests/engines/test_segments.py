@@ -266,11 +266,10 @@ def test_engines_and_any_number_of_workers_say_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spark: object
 ) -> None:
     from airflow_mq_provider.engines import reading, task
-    from airflow_mq_provider.engines import workers as processes
 
     monkeypatch.setattr(task, "UNIT", 20_000)
     monkeypatch.setattr(reading, "PIECE", 7_000)
-    monkeypatch.setattr(processes, "_SMALL", 0)
+    monkeypatch.setattr("airflow_mq_provider.engines.memory.SMALL", 0)
     said = []
     for number, (engine, workers) in enumerate((("reference", None), ("local", 1), ("local", 3), ("spark", None))):
         world = World(Storage(), str(tmp_path / str(number)), engine, workers=workers)

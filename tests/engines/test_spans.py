@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_mq_provider import run as runs
-from airflow_mq_provider.engines import by_hour, local, reading, task, workers
+from airflow_mq_provider.engines import by_hour, local, reading, task
 from airflow_mq_provider.engines.task import LinesBefore, MergeTask, Unit, in_spans, units
 from airflow_mq_provider.exceptions import InputError, ScriptError
 from airflow_mq_provider.inputs import Input, capture_inputs, label_inputs
@@ -265,7 +265,7 @@ def test_workers_share_the_spans_of_one_object(world: World, monkeypatch: pytest
     expected = run(world)
     world.storage.delete([one.uri for one in prepared(world)])
     cut(monkeypatch, 800)
-    monkeypatch.setattr(workers, "_SMALL", 0)
+    monkeypatch.setattr("airflow_mq_provider.engines.memory.SMALL", 0)
     world.workers = 2
     assert run(world) == expected
 

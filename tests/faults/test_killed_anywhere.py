@@ -168,7 +168,7 @@ def test_killed_while_it_publishes_a_run_leaves_no_report(disk: Disk, monkeypatc
 
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have two workers share what is so small that one process would do it."""
-    monkeypatch.setattr(workers, "_SMALL", 0)
+    monkeypatch.setattr("airflow_mq_provider.engines.memory.SMALL", 0)
     monkeypatch.setattr(task, "UNIT", 2000)
 
 
