@@ -242,15 +242,17 @@ def _start_worker(parent: int, share: int | None) -> None:
 def keep_freed_memory() -> None:
     """Have the columns that are freed in this process make room for those that follow.
 
-    glibc hands large blocks back to the system at once: taking them anew, page by page, would cost a fifth of the time.
+    glibc hands large blocks back to the system at once: taking them anew, page by page, would cost a fifth of the time. And
+    at a bound (`engines.bounds`) it looks for another arena before it takes what is free in the first one, each time anew.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT = 64 * 1024 * 1024
 
 
