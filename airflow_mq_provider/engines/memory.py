@@ -135,9 +135,10 @@ def fits(task: MergeTask, storage: Storage, workers: int) -> bool:
     found = weigh(task, storage, workers)
     if found.in_memory or found.on_disk or task.reading.batch:
         return found.in_memory
+    processes = at_work(found.listed, workers)
     raise InputError(
         expected=f"a window that can be judged within {found.limit // MIB:,} MiB of memory",
-        came=f"{found.listed // MIB:,} MiB of captures and labels, which need about {found.need.on_disk // MIB:,} MiB with {at_work(found.listed, workers)} processes",
+        came=f"{found.listed // MIB:,} MiB of captures and labels, which need about {found.need.on_disk // MIB:,} MiB with {processes} process{'es' if processes > 1 else ''}",
         where="memory_limit",
         next_step="nothing was read yet: give the task more memory, fewer workers or a shorter window, or run the monitor on Spark",
     )

@@ -13,7 +13,7 @@ import pytest
 
 from airflow_mq_provider import engines, run
 from airflow_mq_provider.cli import main
-from airflow_mq_provider.engines import bounds
+from airflow_mq_provider.engines import bounds, memory
 from airflow_mq_provider.engines.memory import MIB
 from airflow_mq_provider.engines.spark import connected, session_is_given
 from airflow_mq_provider.exceptions import InputError
@@ -22,6 +22,12 @@ from tests.world import World, capture_line, label_line
 
 ROOM, NO_ROOM, WORKERS = 8 * 1024 * MIB, 110 * MIB, 4
 """Limits: one that has room for a small window with so many workers, and one that has room for its analysis only."""
+
+
+@pytest.fixture(autouse=True)
+def by_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No window here is so small that one process reads it."""
+    monkeypatch.setattr(memory, "SMALL", 0)
 
 
 @pytest.fixture(autouse=True)
