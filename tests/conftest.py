@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -32,6 +33,9 @@ os.environ.update(
     AWS_CONFIG_FILE=os.path.join(_HOME.name, "no-aws-config"),
     AWS_SHARED_CREDENTIALS_FILE=os.path.join(_HOME.name, "no-aws-credentials"),
 )
+
+# Airflow and moto are a million objects that stay: looking through them for cycles as often as usual is a fifth of their tests' time.
+gc.set_threshold(50_000, 20, 50)
 
 # Speed is measured in benchmarks/, never by a test. Where CI is set, the same examples are drawn each time, by every version of Hypothesis.
 _IN_CI = "CI" in os.environ
