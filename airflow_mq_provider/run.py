@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,7 @@ from airflow_mq_provider.quality.rejections import refuse_too_many
 from airflow_mq_provider.quality.report import RunResult, report_document
 from airflow_mq_provider.quality.revisions import replaced, revision
 from airflow_mq_provider.quality.segments import judge_segments
-from airflow_mq_provider.quality.states import BinaryState, MergeCounts, State, state_of
+from airflow_mq_provider.quality.states import BinaryState, MergeCounts, MergedRows, State, state_of
 from airflow_mq_provider.report_folder import (
     ADDED,
     CONSTRAINTS,
@@ -92,8 +92,9 @@ def run(
         "storage": storage, "engine": engine, "workers": workers, "memory_limit": memory_limit,
         "allow_scripts": allow_scripts,
     }  # fmt: skip
-    handover = merge(monitor, window, as_of=as_of, progress=progress, loaded=loaded, **settings)
-    return analyze(monitor, window, handover=handover, cadence=cadence, cloudwatch=cloudwatch, **settings)
+    rows: list[MergedRows] = []
+    handover = merge(monitor, window, as_of=as_of, progress=progress, loaded=loaded, rows=rows, **settings)
+    return analyze(monitor, window, handover=handover, rows=rows, cadence=cadence, cloudwatch=cloudwatch, **settings)
 
 
 def merge(
@@ -108,12 +109,16 @@ def merge(
     allow_scripts: bool = False,
     progress: Progress | None = None,
     loaded: LoadedHours | None = None,
+    rows: list[MergedRows] | None = None,
 ) -> dict[str, Any]:
     """Join the labels to the captures of a window; the rows wait under ``merged/`` for `analyze`.
 
     First takes away what an earlier run left under the report prefix, its ``report.json`` before all else. Without
     `as_of`, labels count up to the scheduled time. The engine ``auto`` is one of the others, by the listing (`choose`).
     Returns the hand-over: plain JSON, a few kilobytes.
+
+    Who analyzes in the same process gives both the same `rows`, an empty list: rows that are made in this process then wait there,
+    with no hand-over under ``merged/`` that a later process could take for theirs.
 
     Raises:
         InputError: the capture prefix holds nothing, or something cannot be read.
@@ -147,7 +152,7 @@ def merge(
     )
     chosen = choose(engine, task, storage, workers)
     if chosen.engine == "local":  # the others work in other processes, or make nothing of hours
-        task = replace(task, loaded=loaded)
+        task = replace(task, loaded=loaded, rows=rows)
     counts = engine_named(chosen.engine).merge(task, storage, workers=workers, progress=progress)
     refuse_too_many(counts, monitor.max_rejected_ratio, task.rejected_uri)
     handover = {
@@ -172,7 +177,8 @@ def merge(
         **counts.as_dict(),
         "merge_seconds": round(time.monotonic() - started, 3),
     }
-    storage.write(join(prefix, MERGED, HANDOVER), documents.dumps(handover))
+    if not rows:
+        storage.write(join(prefix, MERGED, HANDOVER), documents.dumps(handover))
     return handover
 
 
@@ -181,6 +187,7 @@ def analyze(
     window: Window,
     *,
     handover: Mapping[str, Any] | None = None,
+    rows: list[MergedRows] | None = None,
     storage: Storage | None = None,
     as_of: AsOf | None = None,
     engine: str = "local",
@@ -194,7 +201,8 @@ def analyze(
 
     Merges first where no hand-over of the same window and definition stands under ``merged/``, as after an earlier
     report: the `as_of` given, or the hand-over's, then says which labels count. Where the `cadence` of the runs is given,
-    the report's ``timings`` say whether merge and analysis together took longer. A monitor that publishes to CloudWatch does so
+    the report's ``timings`` say whether merge and analysis together took longer. Of a merge that left `rows` in this process, these are
+    judged and taken out of the list. A monitor that publishes to CloudWatch does so
     by `cloudwatch`, by default over boto3's own chain; the report says what came of it.
 
     Raises:
@@ -204,7 +212,7 @@ def analyze(
     storage = storage or storage_for(monitor)
     scripts = scripts_of(monitor, storage, allow=allow_scripts)
     prefix = monitor.report_prefix(window)
-    merged = standing_handover(monitor, window, storage)
+    merged = handover if rows else standing_handover(monitor, window, storage)
     if merged is None or by_merger(merged) or (handover is not None and merged != handover):
         as_of = as_of or (as_of_handover(handover) if handover is not None else None)
         merged = merge(
@@ -220,10 +228,15 @@ def analyze(
     started = time.monotonic()
     storage.delete([join(prefix, REPORT)])
     ran = {name: script.as_dict() for name, script in scripts.items()}
-    rows = merged["merge"]["matched"]
-    with analysis_within(memory_limit, reading(monitor), storage, join(prefix, MERGED), rows):
-        state = _counted(monitor, prefix, merged, storage)
-        result = in_segments(_judged(monitor, window, merged, state, constraints_of(monitor, storage), ran), storage)
+    matched = merged["merge"]["matched"]
+    parts = rows if rows is not None else []
+    with analysis_within(memory_limit, reading(monitor), storage, join(prefix, MERGED), matched, parts):
+        state = _counted(monitor, prefix, merged, storage, parts)
+        if monitor.segments is None:
+            parts.clear()  # they are counted, and need the room no more
+        result = _judged(monitor, window, merged, state, constraints_of(monitor, storage), ran)
+        result = in_segments(result, storage, parts)
+        parts.clear()
         write_documents(result, storage)
     if POSTPROCESSOR in scripts:
         postprocess(scripts[POSTPROCESSOR], storage, prefix, (STATISTICS, VIOLATIONS), join(prefix, ADDED))
@@ -231,9 +244,11 @@ def analyze(
     return finish(result, storage, seconds=seconds, cadence=cadence, cloudwatch=cloudwatch)
 
 
-def _counted(monitor: ModelQualityMonitor, prefix: str, merged: Mapping[str, Any], storage: Storage) -> State:
+def _counted(
+    monitor: ModelQualityMonitor, prefix: str, merged: Mapping[str, Any], storage: Storage, parts: Sequence[MergedRows]
+) -> State:
     """The state of the rows that the merge left."""
-    state = count(storage, join(prefix, MERGED), monitor.problem_type)
+    state = count(storage, join(prefix, MERGED), monitor.problem_type, parts)
     rows = merged["merge"]["matched"]
     if state.records != rows:
         raise InputError(
@@ -314,12 +329,13 @@ def result_of(
     )
 
 
-def in_segments(result: RunResult, storage: Storage) -> RunResult:
+def in_segments(result: RunResult, storage: Storage, parts: Sequence[MergedRows] = ()) -> RunResult:
     """The result with what is said of the segments of its merged rows, where the monitor asks for them and rows are here."""
     monitor = result.monitor
     if monitor.segments is None or result.counts is None or not result.counts.merge.matched:
         return result
-    states = count_segments(storage, join(monitor.report_prefix(result.window), MERGED), monitor.problem_type)
+    merged_uri = join(monitor.report_prefix(result.window), MERGED)
+    states = count_segments(storage, merged_uri, monitor.problem_type, parts)
     segments = judge_segments(
         states,
         monitor.problem_type,

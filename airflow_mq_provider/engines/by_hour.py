@@ -107,7 +107,7 @@ def merge(sides: Sides, sink: IO[bytes]) -> MergeCounts:
     sink.writelines(hour.rejected.lines for hour in labels)
     sink.writelines(hour.rejected.lines for hour in captures)
     mismatches = Rejections("merge", task.keep_rejected_lines)
-    matched = _write_rows(task, storage, window, mismatches)
+    matched = _leave_rows(task, storage, window, mismatches)
     sink.writelines(mismatches.lines)
     rejected, examples = _rejected(captures)
     label_rejected, label_examples = _rejected(labels)
@@ -415,8 +415,11 @@ def _rejected(hours: Sequence[CaptureHour] | Sequence[LabelHour]) -> tuple[dict[
 # --- merged rows --------------------------------------------------------------------------------------------------------
 
 
-def _write_rows(task: MergeTask, storage: Storage, window: _Window, mismatches: Rejections) -> int:
-    """Write the rows of captures with their labels in parts; how many there are. Unequal numbers of rows are rejected."""
+def _leave_rows(task: MergeTask, storage: Storage, window: _Window, mismatches: Rejections) -> int:
+    """Leave the rows of captures with their labels, in parts, where the task has them; how many there are.
+
+    Unequal numbers of rows are rejected.
+    """
     if not len(window.times):
         return 0
     captures = np.flatnonzero(window.matches.last >= 0)
@@ -441,7 +444,10 @@ def _write_rows(task: MergeTask, storage: Storage, window: _Window, mismatches: 
         columns: dict[str, Any] = {name: column[here] for name, column in capture_columns.items()}
         columns |= {name: column[there] for name, column in label_columns.items()}
         rows = MergedRows(task.reading.problem_type, **columns, **names)
-        storage.write(part_uri(task, number, ROWS_SUFFIX), rows.to_bytes())
+        if task.rows is None:
+            storage.write(part_uri(task, number, ROWS_SUFFIX), rows.to_bytes())
+        else:
+            task.rows.append(rows)
     return len(capture_rows)
 
 

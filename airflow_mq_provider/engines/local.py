@@ -99,6 +99,8 @@ def merge(
         def undo() -> None:
             sink.seek(0)
             sink.truncate()
+            if task.rows is not None:
+                task.rows.clear()
             storage.delete([one.uri for one in storage.list(task.merged_uri) if one.key.endswith(ROWS_SUFFIX)])
 
         counts = _within_limit(task, storage, workers, progress, by_hours, by_lines, undo)

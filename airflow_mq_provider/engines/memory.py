@@ -21,7 +21,7 @@ from airflow_mq_provider.inputs import Input
 from airflow_mq_provider.quality.columns import read_labels
 from airflow_mq_provider.quality.lines import LINE_LIMIT, Block, Lines, Rejection, blocks, lines_of
 from airflow_mq_provider.quality.records import Classes, Reading
-from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION
+from airflow_mq_provider.quality.states import BINARY, MULTICLASS, REGRESSION, MergedRows
 from airflow_mq_provider.storage import Storage
 
 MIB = 1024 * 1024
@@ -176,7 +176,9 @@ def hours_fit(
     return _processes(workers, some, several) + columns <= limit
 
 
-def refuse_rows(storage: Storage, merged_uri: str, rows: int, limit: int | None) -> None:
+def refuse_rows(
+    storage: Storage, merged_uri: str, rows: int, limit: int | None, parts: Sequence[MergedRows] = ()
+) -> None:
     """Refuse to analyze merged rows with probabilities that the memory has no room for.
 
     Args:
@@ -184,6 +186,7 @@ def refuse_rows(storage: Storage, merged_uri: str, rows: int, limit: int | None)
         merged_uri: under which they lie in parts.
         rows: how many the merge counted.
         limit: bytes that may be taken; None for most of what this process may have.
+        parts: the rows, where they are in memory.
 
     Raises:
         InputError: they do not fit. Rows that were binned are judged by what is left of them.
@@ -191,7 +194,10 @@ def refuse_rows(storage: Storage, merged_uri: str, rows: int, limit: int | None)
     limit = limit or memory_limit()
     if _PROCESS + rows * _ROW <= limit:
         return
-    size = sum(one.size for one in storage.list(merged_uri) if one.key.endswith(ROWS_SUFFIX))
+    if parts:
+        size = sum(part.nbytes for part in parts)
+    else:
+        size = sum(one.size for one in storage.list(merged_uri) if one.key.endswith(ROWS_SUFFIX))
     if (need := _PROCESS + min(rows * _ROW, size * _PART)) > limit:
         raise _too_many_rows(rows, need, limit, "the rows are merged, but were not read")
 
@@ -232,11 +238,16 @@ def rows_within(limit: int | None) -> Iterator[None]:
 
 @contextmanager
 def analysis_within(
-    limit: int | None, reading: Reading, storage: Storage, merged_uri: str, rows: int
+    limit: int | None,
+    reading: Reading,
+    storage: Storage,
+    merged_uri: str,
+    rows: int,
+    parts: Sequence[MergedRows] = (),
 ) -> Iterator[None]:
     """The same for an analysis of so many merged rows: those with probabilities are refused before they are read (`refuse_rows`)."""
     if reading.probability is not None:  # no other rows are held
-        refuse_rows(storage, merged_uri, rows, limit)
+        refuse_rows(storage, merged_uri, rows, limit, parts)
     with rows_within(limit):
         yield
 

@@ -72,7 +72,8 @@ class MergeTask:
     ``labels_until`` is the as-of time up to which the labels were listed. ``memory_limit`` is in bytes; None for most of what
     the process may have. With ``counts_only``, nobody reads what is written: an engine whose workers are on other machines,
     where nobody would take it away, writes no rows. Without ``prepared``, no hour is kept for later runs.
-    ``loaded`` is of the process that merges, and says nothing of what is to be merged.
+    ``loaded`` and ``rows`` are of the process that merges, and say nothing of what is to be merged: a merge that makes its rows
+    in this process leaves them in ``rows``, part by part, in place of files; any other leaves files and nothing there.
     """
 
     reading: Reading
@@ -89,6 +90,7 @@ class MergeTask:
     counts_only: bool = False
     prepared: PreparedPlace | None = None
     loaded: LoadedHours | None = field(default=None, compare=False, repr=False)
+    rows: list[MergedRows] | None = field(default=None, compare=False, repr=False)
 
     @property
     def needs_truths(self) -> bool:
@@ -206,14 +208,16 @@ def part_uri(task: MergeTask, unit: int, suffix: str, hour: str = "") -> str:
     return join(task.merged_uri, hour, f"part-{unit:05d}{suffix}")
 
 
-def count(storage: Storage, merged_uri: str, problem_type: str) -> State:
-    """The state of all merged rows under a prefix: the same bits however the rows were cut into parts (rule O2)."""
-    return add_states(map(state_of, _parts(storage, merged_uri)), problem_type)
+def count(storage: Storage, merged_uri: str, problem_type: str, rows: Sequence[MergedRows] = ()) -> State:
+    """The state of all merged rows, of those in memory or else under a prefix: the same bits however they were cut (rule O2)."""
+    return add_states(map(state_of, rows or _parts(storage, merged_uri)), problem_type)
 
 
-def count_segments(storage: Storage, merged_uri: str, problem_type: str) -> SegmentStates:
+def count_segments(
+    storage: Storage, merged_uri: str, problem_type: str, rows: Sequence[MergedRows] = ()
+) -> SegmentStates:
     """The same of the rows of each segment."""
-    return segment_states(lambda: _parts(storage, merged_uri), problem_type)
+    return segment_states(lambda: rows or _parts(storage, merged_uri), problem_type)
 
 
 def _parts(storage: Storage, merged_uri: str) -> Iterator[MergedRows]:

@@ -211,6 +211,11 @@ class MergedRows:
         kept |= {"probability": (step[first] + 0.5) / SCORE_STEPS, "weight": weight}
         return MergedRows(self.problem_type, **kept, classes=self.classes, segments=self.segments)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the columns."""
+        return sum(column.nbytes for column in self._columns().values())
+
     def names_of_segments(self) -> list[str | None]:
         """The segment of each row."""
         names: list[str | None] = [*self.segments, None]  # which -1 finds
