@@ -341,10 +341,15 @@ def _several(entries: NDArray[np.uint64], low: NDArray[np.uint64], labels: _Hour
     new = np.empty(len(which), np.bool_)
     new[:1] = True
     np.not_equal(lead[1:], lead[:-1], out=new[1:])
-    other = half[1:] != half[:-1]
-    if (other & ~new[1:]).any():  # the leading bits of one id are another's: the other half tells them apart
-        order = np.lexsort((which, half, lead))
-        which, half = which[order], half[order]
+    mixed = (half[1:] != half[:-1]) & ~new[1:]
+    # of a few, the leading bits of one id are another's: the other half tells them apart
+    if mixed.any():
+        same_lead = np.cumsum(new)
+        several = np.zeros(same_lead[-1] + 1, np.bool_)
+        several[same_lead[1:][mixed]] = True
+        rows = np.flatnonzero(several[same_lead])
+        order = rows[np.lexsort((which[rows], half[rows], lead[rows]))]
+        which[rows], half[rows] = which[order], half[order]
         new[1:] |= half[1:] != half[:-1]
     is_capture = which >= label_count
     place = np.arange(1, len(which) + 1)
