@@ -99,7 +99,9 @@ class _Held:
 
 _SEEN = 1 << 15
 """Files that are remembered at most, 800 bytes each: six times those of a week of a million records."""
-_Look: TypeAlias = tuple[str, tuple[int, int] | None]
+_FOLDER = -1
+_Look: TypeAlias = tuple[str, int, int]
+"""Name, time of the last change, size: plain tuples, of which there are thousands in each run. Of a folder the size is `_FOLDER`."""
 _Told: TypeAlias = tuple[bytes, StoredObject | None]
 
 
@@ -603,7 +605,7 @@ def _list_local(root: str, start_after: str, until: str | None, seen: _Seen) -> 
 
         Files within the bounds are looked at here, one after the other: a listing of a week has thousands, in each run.
         """
-        looks: list[tuple[str, os.stat_result | None]] = []
+        looks: list[_Look] = []
         start = os.fsencode(prefix)
         inside = start > after and (before is None or (start < before and not before.startswith(start)))
         try:
@@ -616,7 +618,7 @@ def _list_local(root: str, start_after: str, until: str | None, seen: _Seen) -> 
                     for entry in entries:
                         name = entry.name
                         if entry.is_dir():
-                            looks.append((name, None))
+                            looks.append((name, 0, _FOLDER))
                             continue
                         if not inside:
                             key = start + os.fsencode(name)
@@ -630,7 +632,7 @@ def _list_local(root: str, start_after: str, until: str | None, seen: _Seen) -> 
                             _refuse_unless_deleted(folder, entry, error)
                             continue
                         if stat.S_ISREG(status.st_mode):
-                            looks.append((name, status))
+                            looks.append((name, status.st_mtime_ns, status.st_size))
             finally:
                 os.close(descriptor)
         except FileNotFoundError:
@@ -644,16 +646,15 @@ def _list_local(root: str, start_after: str, until: str | None, seen: _Seen) -> 
                 where=folder,
                 next_step="remove the link",
             )
-        raw = [(name, status and (status.st_mtime_ns, status.st_size)) for name, status in looks]
         held = seen.folders.get((stem, prefix))
-        if held is None or held[0] != raw:
-            held = raw, []
-            for name, look in looks:
-                if look is None:
+        if held is None or held[0] != looks:
+            held = looks, []
+            for name, changed, size in looks:
+                if size == _FOLDER:
                     held[1].append((start + os.fsencode(name) + b"/", None))
                 else:
                     text = prefix + name
-                    listed = StoredObject(uri_of(stem, text), text, look.st_size, _local_etag(look))
+                    listed = StoredObject(uri_of(stem, text), text, size, _local_etag(changed, size))
                     held[1].append((start + os.fsencode(name), listed))
             held[1].sort()
             seen.keep((stem, prefix), held)
@@ -723,7 +724,10 @@ def _chunks_local(uri: str, size: int, etag: str, start: int, stop: int | None) 
 
 def _refuse_other(file: io.FileIO, uri: str, etag: str) -> None:
     """Refuse a file that is no longer the one that was listed, where that is known."""
-    if etag and _local_etag(os.fstat(file.fileno())) != etag:
+    if not etag:
+        return
+    status = os.fstat(file.fileno())
+    if _local_etag(status.st_mtime_ns, status.st_size) != etag:
         raise InputError(
             expected=_UNCHANGED,
             came="it was written anew since it was listed",
@@ -732,8 +736,8 @@ def _refuse_other(file: io.FileIO, uri: str, etag: str) -> None:
         )
 
 
-def _local_etag(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}"
+def _local_etag(changed: int, size: int) -> str:
+    return f"{changed:x}-{size:x}"
 
 
 def _write_local(uri: str, fill: Callable[[Path], None]) -> None:
