@@ -236,14 +236,19 @@ def _moved_on(former: Joined, labels: Sequence[Ids], captures: Sequence[Ids]) ->
 
 def _entries(labels: Iterable[tuple[Ids, int]], captures: Iterable[tuple[Ids, int]]) -> NDArray[np.uint64]:
     """The entries of some hours, sorted, given the number of the first id of each."""
-    parts = [np.zeros(0, np.uint64)]
-    for side, hours in ((0, labels), (_CAPTURE, captures)):
-        for ids, start in hours:
-            first = side + start
-            part = np.arange(first, first + len(ids.high), dtype=np.uint64)
-            part |= ids.high & ~_NUMBER
-            parts.append(part if ids.inside is None else part[ids.inside])
-    entries = np.concatenate(parts)
+    hours = [*((ids, start) for ids, start in labels), *((ids, _CAPTURE + start) for ids, start in captures)]
+    sizes = [len(ids.high if ids.inside is None else ids.inside) for ids, _ in hours]
+    entries = np.empty(sum(sizes), np.uint64)
+    end = 0
+    for (ids, first), size in zip(hours, sizes, strict=True):
+        start, end = end, end + size
+        here = entries[start:end]
+        if ids.inside is None:
+            here[:] = np.arange(first, first + size, dtype=np.uint64)
+            here |= ids.high & ~_NUMBER
+        else:
+            np.add(ids.inside.view(np.uint64), np.uint64(first), out=here)
+            here |= ids.high[ids.inside] & ~_NUMBER
     entries.sort()
     return entries
 
