@@ -79,6 +79,28 @@ def test_hours_give_the_counts_of_the_reference(world: World, problem_type: str)
         assert found["statistics.json"] == expected["statistics.json"]
 
 
+def test_labels_are_as_old_as_those_of_the_reference(local_world: World) -> None:
+    world = local_world
+    world.settings["endpoint"] = {"start_time_offset": "-PT3H"}
+    # on the hour and around it, in the folder of their hour, of the one after (flushed late) and of one that is none
+    seconds = [0, 1, 1799, 3599, 3600, 3601]
+    for folder in range(4):
+        at = T + (folder - 3) * HOUR
+        for late in (0, 1):
+            lines = [(f"{folder}-{late}-{second}", at - late * HOUR + timedelta(seconds=second)) for second in seconds]
+            world.captures(*(capture_line(id, "0.9", time=time) for id, time in lines), hour=at, name=f"{late}.jsonl")
+            world.labels(
+                *(label_line(id, "1") for id, _ in lines[folder:]), hour=T + (late - 2) * HOUR, name=f"{at:%H}"
+            )
+    world.put("capture/churn/AllTraffic/2026/11/02/99/a.jsonl", capture_line("odd", "0.9", time=T - HOUR))
+    world.put("labels/2026/11/02/10/odd", label_line("odd", "1"))
+    found = world.run()["merge"]
+    world.engine = "reference"
+    assert found == world.run()["merge"]
+    assert len(found["label_ages"]["labelled"]) > 2
+    assert found["label_ages"]["unlabelled"]
+
+
 def test_a_second_run_on_s3_gets_no_captured_and_no_label_object(make_s3_client: Any, s3_bucket: str) -> None:
     got: list[str] = []
     client = make_s3_client()
