@@ -26,6 +26,7 @@ from airflow_mq_provider.engines import engine as engine_named
 from airflow_mq_provider.engines.choosing import choose
 from airflow_mq_provider.engines.memory import analysis_within
 from airflow_mq_provider.engines.task import LoadedHours, MergeTask, count, count_segments
+from airflow_mq_provider.engines.workers import no_garbage_collection
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.inputs import capture_inputs, label_inputs
 from airflow_mq_provider.monitor import ModelQualityMonitor
@@ -97,6 +98,7 @@ def run(
     return analyze(monitor, window, handover=handover, rows=rows, cadence=cadence, cloudwatch=cloudwatch, **settings)
 
 
+@no_garbage_collection()
 def merge(
     monitor: ModelQualityMonitor,
     window: Window,
@@ -182,6 +184,7 @@ def merge(
     return handover
 
 
+@no_garbage_collection()
 def analyze(
     monitor: ModelQualityMonitor,
     window: Window,

@@ -233,10 +233,26 @@ def _workers_live(step: Step) -> Iterator[None]:
 def _start_worker(parent: int, share: int | None) -> None:
     borrow(share)
     threading.stack_size(_STACK)
-    gc.disable()  # columns are no cycles, and looking for some took a twentieth of the time
+    gc.disable()  # for good: see `no_garbage_collection`
     keep_freed_memory()
     will_not_fork()
     _die_with_parent(parent)
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Have Python look for no cycles of objects meanwhile, where it did.
+
+    A listing and columns are none, and looking for some goes through all of Airflow each time: a quarter of a window's CPU.
+    """
+    if not gc.isenabled():  # one who has it so ends it
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def keep_freed_memory() -> None:
