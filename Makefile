@@ -64,11 +64,12 @@ $(LOWEST)/.ready: constraints-lowest.txt pyproject.toml $(READY)
 	@touch $@
 
 # What does not hang on a dependency's version is tested with the pinned ones only: laws, pages, the demo's figures, the
-# project's own declarations, processes that are killed or held to a limit, where an object is cut, SageMaker's requests as data,
-# which windows are run again. So is the Spark engine: PySpark before 4.2 leaves sockets open, which pytest takes for errors. The suite of every engine runs on the
-# local disk: that engines read S3 is seen in what has a name of its own, `objects_on_s3` and `prepared`, and clients in `storage`.
+# project's own declarations, processes that are killed or held to a limit, how work is cut, cached and chosen, SageMaker's
+# requests as data, which windows are run again. So is the Spark engine: PySpark before 4.2 leaves sockets open, which pytest
+# takes for errors. The suite of every engine runs on the local disk: that engines read S3 is seen in `objects_on_s3`, and
+# clients in `storage`.
 LOWEST_LEFT_OUT := laws publish demo faults docs sagemaker refresh test_project.py airflow/test_demo_on_airflow.py \
-    engines/test_independent.py engines/test_bounds.py engines/test_memory.py engines/test_spans.py
+    $(addprefix engines/test_,bounds.py choosing.py garbage.py independent.py memory.py prepared.py spans.py)
 LOWEST_NOT := reference-s3 or local-s3 or disk-s3
 
 test-lowest: $(LOWEST)/.ready ## run the tests with the lowest versions that are claimed, Airflow's among them

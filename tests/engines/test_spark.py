@@ -74,7 +74,7 @@ def test_a_report_has_the_bytes_of_the_local_engine_s(
     tmp_path: Path, spark: object, monkeypatch: pytest.MonkeyPatch, kind: str, keep_merged: str
 ) -> None:
     monkeypatch.setattr(tasks, "UNIT", 500_000)  # a dozen units, which Spark spreads over its tasks
-    monkeypatch.setattr(tasks, "SPAN", 40_000)  # and many more of the larger objects that are not gzip
+    monkeypatch.setattr(tasks, "SPAN", 80_000)  # and more of the larger objects that are not gzip
     truth = data(tmp_path, problem_type=kind, several_rows=0.1, unequal_rows=0.2)
     expected = judged(truth, "local", keep_merged=keep_merged)
     found = judged(truth, "spark", keep_merged=keep_merged)

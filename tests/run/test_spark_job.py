@@ -211,6 +211,7 @@ def test_the_result_is_that_of_a_merge_in_the_worker_byte_for_byte(world: World)
     assert json.loads(world.read("report.json"))["engine"] == "reference"
 
 
+@pytest.mark.spark
 @pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"local"}))
 def test_spark_submit_itself_merges_what_the_worker_would(engine: str, world: World) -> None:
     """Spark's own program starts the file that clusters are given, on two cores, with nothing but loopback."""

@@ -18,7 +18,7 @@ from airflow_mq_provider.storage import Storage, join
 from tests.airflow_world import Churn
 from tests.real_airflow import RealAirflow, environment_of
 
-MONITORS = int(os.environ.get("FLEET_MONITORS", "20"))
+MONITORS = int(os.environ.get("FLEET_MONITORS", "12"))
 MERGE_APART = os.environ.get("FLEET_TASKS", "2") == "2"
 """Whether a monitor is two tasks, or one."""
 LONGEST = 60 + 20 * MONITORS
