@@ -57,7 +57,7 @@ from airflow_mq_provider.engines.task import (
 from airflow_mq_provider.engines.workers import Later, Step, available_cores, results
 from airflow_mq_provider.exceptions import OutputError
 from airflow_mq_provider.inputs import Input
-from airflow_mq_provider.quality.ages import NEVER, LabelAges, hour_number, label_ages
+from airflow_mq_provider.quality.ages import NEVER, hour_number, label_ages
 from airflow_mq_provider.quality.columns import row_places
 from airflow_mq_provider.quality.lines import Lines, Rejection
 from airflow_mq_provider.quality.records import Reading
@@ -78,7 +78,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _JOINED = "joined"
-_HOUR = 3600
 ROWS = 1 << 20
 """Rows of one part of the merge."""
 
@@ -138,7 +137,7 @@ def merge(sides: Sides, sink: IO[bytes]) -> MergeCounts:
             labels_without_capture=window.matches.labels_without_capture,
             rejected=mismatches.counts(),
             label_coverage=label_coverage(used, without_label),
-            label_ages=_ages(window, [folder.hour for folder in sides.captures.folders], task),
+            label_ages=label_ages(window.times, window.came(), task.labels_until),
         ),
     )
 
@@ -147,7 +146,7 @@ def arrivals(sides: Sides) -> Arrivals:
     """Find the captures that the labels name. See `engines.Engine.arrivals`."""
     window = _Window.of(sides, *sides.read())
     found = window.matches.last >= 0
-    return Arrivals(window.times[found], window.numbers[window.collected(window.matches.last[found])])
+    return Arrivals(window.times[found], window.label_hours[window.matches.last[found]])
 
 
 # --- hours --------------------------------------------------------------------------------------------------------------
@@ -319,14 +318,14 @@ class _Window:
         captures: the hours, and of each the captures that lie in the window; None where all of them do.
         labels: the hours.
         times: int64, of the captures.
-        numbers: int32, of each hour of labels which one since 1970 it is.
+        label_hours: int32, in which hour since 1970 each label was collected.
         matches: which label belongs to which capture.
     """
 
     captures: Sequence[tuple[CaptureHour, NDArray[np.int64] | None]]
     labels: Sequence[LabelHour]
     times: NDArray[np.int64]
-    numbers: NDArray[np.int32]
+    label_hours: NDArray[np.int32]
     matches: Matches
 
     @classmethod
@@ -350,16 +349,15 @@ class _Window:
             captures=chosen,
             labels=labels,
             times=_together([_inside(hour.times, inside) for hour, inside in chosen], np.int64),
-            numbers=numbers,
+            label_hours=np.repeat(numbers, [len(hour) for hour in labels]),
             matches=_matches(task, named, captured),
         )
 
-    def collected(self, found: NDArray[np.int32]) -> NDArray[Any]:
-        """In which of the hours of labels some labels were collected; behind the last one where there is no label, -1."""
-        sizes = [len(hour) for hour in self.labels]
+    def came(self) -> NDArray[np.int32]:
+        """In which hour the first label of each capture was collected; `NEVER` where there is none."""
         # the last of these is what -1 finds ("wrap" does not look first whether all are in bounds)
-        hours = np.repeat(np.arange(len(sizes) + 1, dtype=np.min_scalar_type(len(sizes))), [*sizes, 1])
-        return hours.take(found, mode="wrap")
+        hours: NDArray[np.int32] = np.append(self.label_hours, np.int32(NEVER)).take(self.matches.first, mode="wrap")
+        return hours
 
     def of_captures(self, name: str) -> NDArray[Any]:
         """A column of the captures that has an entry for each."""
@@ -404,31 +402,6 @@ def _together(columns: Sequence[NDArray[Any]], kind: Any) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, kind), *columns])
 
 
-def _ages(window: _Window, folders: Sequence[str], task: MergeTask) -> LabelAges:
-    """The ages of labels. Most captures lie in the hour that their folder names: those of a folder differ in their label's hour alone."""
-    came, numbers = window.collected(window.matches.first), np.append(window.numbers, np.int32(NEVER))
-    firsts = np.array([hour_number(folder) for folder in folders], np.int64) * _HOUR
-    alike = np.zeros((len(folders), len(numbers)), np.int64)
-    others = [np.zeros(0, np.int64)]
-    end = 0
-    for (hour, inside), first, counts in zip(window.captures, firsts.tolist(), alike, strict=True):
-        start, end = end, end + (len(hour) if inside is None else len(inside))
-        time, label = window.times[start:end], came[start:end]
-        # (right on the hour is another hour: its own end, to an age)
-        here = np.flatnonzero((time <= first) | (time >= first + _HOUR))
-        counts += np.bincount(label, minlength=len(numbers))
-        counts -= np.bincount(label[here], minlength=len(numbers))
-        others.append(here + start)
-    folder, label = np.nonzero(alike)
-    rest = np.concatenate(others)
-    return label_ages(
-        np.concatenate([firsts[folder] + 1, window.times[rest]]),
-        np.concatenate([numbers[label], numbers[came[rest]]]),
-        task.labels_until,
-        np.concatenate([alike[folder, label], np.ones(len(rest), np.int64)]),
-    )
-
-
 def _rejected(hours: Sequence[CaptureHour] | Sequence[LabelHour]) -> tuple[dict[str, int], tuple[RejectedLine, ...]]:
     """The rejected lines of all hours: how many for each reason, and the first ones."""
     reasons: Counter[str] = Counter()
@@ -454,7 +427,7 @@ def _leave_rows(task: MergeTask, storage: Storage, window: _Window, mismatches: 
     mine, theirs = window.rows()
     capture_rows, label_rows = captures, labels
     if mine is not None or theirs is not None:
-        of_captures, of_labels = _counts(mine, len(window.times)), _counts(theirs, sum(map(len, window.labels)))
+        of_captures, of_labels = _counts(mine, len(window.times)), _counts(theirs, len(window.label_hours))
         equal = of_captures[captures] == of_labels[labels]
         unequal, their_labels = captures[~equal], labels[~equal]
         pairs = zip(of_captures[unequal].tolist(), of_labels[their_labels].tolist(), strict=True)

@@ -71,9 +71,7 @@ class LabelAges:
         )
 
 
-def label_ages(
-    times: NDArray[np.int64], hours: NDArray[np.int32], as_of: datetime, counts: NDArray[np.int64] | None = None
-) -> LabelAges:
+def label_ages(times: NDArray[np.int64], hours: NDArray[np.int32], as_of: datetime) -> LabelAges:
     """Count captures by the age of their label.
 
     An age that the as-of time cuts through says nothing: by then some labels of that age could have been seen, and others
@@ -83,22 +81,19 @@ def label_ages(
         times: of the captures, in seconds since 1970.
         hours: in which the first label of each was collected, in hours since 1970; `NEVER` where there is none.
         as_of: up to when labels were read.
-        counts: how many captures each of these stands for; None where each is one.
     """
     # Ages and ends of hours are whole hours, so whole hours can be compared: an age is over at the as-of time where it is no
     # more than the hours since the hour in which, or at whose start, the prediction ended; a label was older than an age where
     # its hour began by that age after the hour of the prediction.
     until, size = int(as_of.timestamp()) // _HOUR, len(AGES) + 1
-    counted = np.zeros(size * size, np.int64)
+    counts = np.zeros(size * size, np.intp)
     for start in range(0, len(times), _BLOCK):
         time = times[start : start + _BLOCK]
         hour = time // _HOUR
         seen = _until(until - hour - (time != hour * _HOUR))
         came = _until(hours[start : start + _BLOCK] - hour)
-        weights = None if counts is None else counts[start : start + _BLOCK]
-        # (weights are summed as floats, which are exact for whole numbers below 2 ** 53)
-        counted += np.bincount(came * size + seen, weights, minlength=size * size).astype(np.int64, copy=False)
-    both = counted.reshape(size, size)
+        counts += np.bincount(came * size + seen, minlength=size * size)
+    both = counts.reshape(size, size)
     return LabelAges(
         tuple(np.triu(both, 1).sum(axis=1).tolist()[: len(AGES)]),
         tuple(np.tril(both).sum(axis=0).tolist()),

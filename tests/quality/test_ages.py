@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from airflow_mq_provider.quality.ages import (
     AGES,
@@ -25,12 +24,12 @@ from airflow_mq_provider.window import offset_fault, sagemaker_offset
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def counted(*captures: tuple[float, int | None], until: float, counts: NDArray[np.int64] | None = None) -> LabelAges:
+def counted(*captures: tuple[float, int | None], until: float) -> LabelAges:
     """Captures by the hour after START at which they were made, and the hour in which their label was collected."""
     first = int(START.timestamp()) // 3600
     times = np.array([int(START.timestamp() + hour * 3600) for hour, _ in captures], np.int64)
     hours = np.array([NEVER if hour is None else first + hour for _, hour in captures], np.int32)
-    return label_ages(times, hours, START + timedelta(hours=until), counts)
+    return label_ages(times, hours, START + timedelta(hours=until))
 
 
 def ages(labelled: dict[int, int], unlabelled: dict[int, int]) -> LabelAges:
@@ -72,15 +71,6 @@ def test_a_folder_that_names_no_hour_has_no_age() -> None:
 captures = st.lists(
     st.tuples(st.floats(0, 500, allow_nan=False), st.none() | st.integers(0, 2000)), max_size=30
 )  # fmt: skip
-
-
-@given(captures, st.integers(500, 3000), st.lists(st.integers(1, 5), min_size=30, max_size=30))
-def test_captures_that_are_counted_together_are_as_many_by_themselves(
-    made: list[tuple[float, int | None]], until: int, numbers: list[int]
-) -> None:
-    numbers = numbers[: len(made)]
-    by_themselves = [one for one, number in zip(made, numbers, strict=True) for _ in range(number)]
-    assert counted(*made, until=until, counts=np.array(numbers, np.int64)) == counted(*by_themselves, until=until)
 
 
 @given(captures, st.integers(500, 3000))
