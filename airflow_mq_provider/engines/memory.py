@@ -73,7 +73,7 @@ class MemoryNeed:
     on_disk: int
 
 
-def at_work(listed: int, workers: int) -> int:
+def processes_for(listed: int, workers: int) -> int:
     """How many processes work on inputs of so many bytes, of as many as may."""
     return 1 if listed < SMALL else workers
 
@@ -120,7 +120,7 @@ def weigh(task: MergeTask, storage: Storage, workers: int) -> Weighed:
     """Weigh a run against the memory that it may take; one that must fit whatever its lines are is not looked into."""
     limit = limit_of(task)
     listed = sum(one.size for one in (*task.captures, *task.labels))
-    workers = at_work(listed, workers)
+    workers = processes_for(listed, workers)
     most = _PROCESS + workers * WORKER + listed * _LONGEST_GUESS
     need = MemoryNeed(most, most) if most <= limit else memory_needed(task, storage, workers)
     return Weighed(listed, need, limit)
@@ -135,7 +135,7 @@ def fits(task: MergeTask, storage: Storage, workers: int) -> bool:
     found = weigh(task, storage, workers)
     if found.in_memory or found.on_disk or task.reading.batch:
         return found.in_memory
-    processes = at_work(found.listed, workers)
+    processes = processes_for(found.listed, workers)
     raise InputError(
         expected=f"a window that can be judged within {found.limit // MIB:,} MiB of memory",
         came=f"{found.listed // MIB:,} MiB of captures and labels, which need about {found.need.on_disk // MIB:,} MiB with {processes} process{'es' if processes > 1 else ''}",
@@ -159,7 +159,7 @@ def hours_fit(
     """
     limit = limit_of(task)
     listed = sum(one.size for one in (*captures, *labels))
-    workers = at_work(listed, workers)
+    workers = processes_for(listed, workers)
     processes = _PROCESS + workers * WORKER
     if processes + prepared * _PREPARED_ROWS + listed * _LONGEST_GUESS <= limit:
         return True

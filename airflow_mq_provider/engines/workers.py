@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from airflow_mq_provider.engines.bounds import borrow, lent, take
-from airflow_mq_provider.engines.memory import WORKER, at_work
+from airflow_mq_provider.engines.memory import WORKER, processes_for
 from airflow_mq_provider.engines.task import Unit
 from airflow_mq_provider.exceptions import InputError
 from airflow_mq_provider.s3_reads import will_not_fork
@@ -164,7 +164,7 @@ def results(
         tell(step)  # before it is taken: nobody asks again after the last one
         return result
 
-    cores = at_work(sum(totals.values()), min(workers or available_cores(), len(steps)))
+    cores = processes_for(sum(totals.values()), min(workers or available_cores(), len(steps)))
     if cores < 2:
         for step in steps:
             yield finished(step)
